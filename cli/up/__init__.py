@@ -1,0 +1,1 @@
+"""The whole stack on one machine, under supervision: Postgres, Redis, engine, gateway, learner, worker and beat."""
