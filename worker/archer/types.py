@@ -1,0 +1,138 @@
+"""What goes into the algorithm and what comes out; does not know where turns are stored or how text is rendered."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class TransitionError(ValueError):
+    """A turn cannot be learned from as given; the message names the episode and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One turn of one closed episode: (observation, utterance, reward, next observation)."""
+
+    episode: str
+    """Groups the turns; the turns of an episode are given together and in order."""
+    observation: str
+    """The transcript before the utterance."""
+    utterance: str
+    next_observation: str | None
+    """The transcript after the user's next message, after the last turn the transcript with the reply; None never bootstraps."""
+    reward: float
+    """The turn's effective reward; the conversation's own is already paid on its last turn."""
+    terminal: bool
+    """True: the episode ended here for good. False on a last turn: cut by a cap, so it bootstraps."""
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    """As the engine sampled them, end of sequence included; never text tokenised again."""
+    behaviour_logprobs: tuple[float, ...]
+    """log μ of each completion token under the distribution sampled from, temperature applied."""
+    temperature: float
+    trains_actor: bool
+    """False: the critic learns from this turn, the actor does not."""
+    on_policy: bool = False
+    """True: the very policy that the actor starts from sampled it, so μ is the start policy and needs no pass to measure."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.reward):
+            raise self._error(f"its reward is {self.reward}")
+        if self.trains_actor:
+            self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        if not self.prompt_ids or not self.completion_ids:
+            raise self._error("it trains the actor without prompt or completion tokens")
+        if len(self.completion_ids) != len(self.behaviour_logprobs):
+            raise self._error(f"{len(self.completion_ids)} tokens have {len(self.behaviour_logprobs)} log-probs")
+        # A log-prob a hair above zero is the rounding of an engine that answers in half precision.
+        if not all(math.isfinite(logprob) and logprob <= 1e-3 for logprob in self.behaviour_logprobs):
+            raise self._error("a behaviour log-prob is not finite or is positive")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise self._error(f"temperature {self.temperature} samples nothing that a policy gradient can use")
+
+    def _error(self, reason: str) -> TransitionError:
+        return TransitionError(f"A turn of episode {self.episode!r} cannot be learned from: {reason}.")
+
+
+class TokenBatch(NamedTuple):
+    """One micro-batch of the actor: whole rows, and one entry for each token that is trained."""
+
+    ids: Int[Tensor, "rows length"]
+    predicts: Bool[Tensor, "rows length"]
+    """True where the next token is trained; its logits come out flat, row after row."""
+    targets: Int[Tensor, "tokens"]
+    table: Int[Tensor, "tokens"]
+    """Each trained token's place in the TokenTable."""
+
+
+class TokenTable(NamedTuple):
+    """Every completion token of the turns that train the actor, turn after turn."""
+
+    turn: Int[Tensor, "tokens"]
+    temperature: Float[Tensor, "tokens"]
+    behaviour_logprobs: Float[Tensor, "tokens"]
+
+
+class CriticBatch(NamedTuple):
+    """Turns for the critic; texts are places in one list without repeats, since a next observation is another turn's observation."""
+
+    observation: Int[Tensor, "batch"]
+    utterance: Int[Tensor, "batch"]
+    next_observation: Int[Tensor, "batch"]
+    reward: Float[Tensor, "batch"]
+    bootstraps: Float[Tensor, "batch"]
+    weight: Float[Tensor, "batch"]
+    """min(ρ, c) of the turn, for the mean that V is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one update did; None where there was nothing to measure."""
+
+    turns: int
+    actor_turns: int
+    episodes: int
+    actor_skipped: str | None
+    """Why the actor was left as it was; None if it was updated."""
+    actor_steps: int
+    stopped_by_kl: bool
+    """The KL budget ended the update early; the adapter is the last one within it."""
+    q_loss: float
+    v_loss: float
+    actor_loss: float | None
+    q_explained_variance_before: float | None
+    """Of the Monte-Carlo returns, before the critic saw these turns: how well it generalises."""
+    q_explained_variance: float | None
+    advantage_mean: float
+    advantage_sd: float
+    advantage_positive_share: float
+    importance_ratio_mean: float | None
+    importance_ratio_max: float | None
+    importance_truncated_share: float | None
+    effective_sample_size: float | None
+    """In turns, of the truncated turn ratios at the start policy."""
+    kl_at_start: float | None
+    """Between the start policy as logged and as computed here: the engine's rounding, zero in theory."""
+    kl_to_start: float | None
+    """After the last step, on a share of the turns."""
+    critic_grad_norm: float
+    actor_grad_norm: float | None
+    tokens_trained: int
+    """Completion tokens that went through forward and backward, counted once a pass."""
+    tokens_per_second: float
+    rows: int
+    """Sequences the turns were packed into: turns whose prompts grow from one another share one."""
+    prompts_cut: int
+    texts_cut: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        """The same as JSON values."""
+        return dataclasses.asdict(self)
