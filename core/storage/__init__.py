@@ -1,0 +1,1 @@
+"""How Nock remembers: tables, queries, transactions."""

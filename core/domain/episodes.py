@@ -1,0 +1,27 @@
+"""Episodes: a stretch of one conversation served by one version, and what its end means for learning."""
+
+from enum import StrEnum
+
+
+class Arm(StrEnum):
+    STABLE = "stable"
+    PINNED = "pinned"
+
+
+class EpisodeEnd(StrEnum):
+    """Why an episode ended."""
+
+    CLOSED = "closed"
+    FINAL = "final"
+    IDLE = "idle"
+    CAP = "cap"
+    REJECTED = "rejected"
+
+
+def is_terminal(end: EpisodeEnd) -> bool:
+    """Whether the conversation was over for the user, so that nothing of value can follow.
+
+    A cap on turns or a rejected version cuts an episode that might have gone on: its last turn bootstraps.
+    An idle end counts as terminal only because learning takes matured conversations: the outcome was said.
+    """
+    return end not in (EpisodeEnd.CAP, EpisodeEnd.REJECTED)

@@ -1,0 +1,81 @@
+"""What can go wrong, said in the product's words; knows nothing of status codes or JSON.
+
+NockError
+├── InvalidRequestError          the request itself makes no sense
+│   ├── InvalidValueError        a well-formed field holds a value that does not fit
+│   └── RequestTooLargeError
+├── NotAuthenticatedError
+├── NotAllowedError
+├── NotFoundError
+├── ConflictError
+│   └── DamagedAdapterError      the files of a version are not what was registered
+└── EngineError                  the engine answered, but not with a reply
+    ├── EngineRefusedError       it says that the request is at fault
+    ├── EngineTimeoutError
+    └── EngineUnavailableError   no healthy engine can take the request now
+        └── BaseModelNotServedError
+"""
+
+
+class NockError(Exception):
+    """A failure that the caller can be told about: a stable `code`, a sentence, and the field at fault if any."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.param = param
+
+
+class InvalidRequestError(NockError):
+    code = "invalid_request"
+
+
+class InvalidValueError(InvalidRequestError):
+    code = "invalid_value"
+
+
+class RequestTooLargeError(InvalidRequestError):
+    code = "request_too_large"
+
+
+class NotAuthenticatedError(NockError):
+    code = "invalid_api_key"
+
+
+class NotAllowedError(NockError):
+    code = "missing_scope"
+
+
+class NotFoundError(NockError):
+    code = "not_found"
+
+
+class ConflictError(NockError):
+    code = "conflict"
+
+
+class DamagedAdapterError(ConflictError):
+    code = "damaged_adapter"
+
+
+class EngineError(NockError):
+    code = "engine_failed"
+
+
+class EngineRefusedError(EngineError):
+    code = "engine_refused"
+
+
+class EngineTimeoutError(EngineError):
+    code = "engine_timeout"
+
+
+class EngineUnavailableError(EngineError):
+    code = "no_healthy_engine"
+
+
+class BaseModelNotServedError(EngineUnavailableError):
+    code = "base_model_not_served"

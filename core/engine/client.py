@@ -1,0 +1,168 @@
+"""One engine: its health, its models, its adapters, its chat completions. Knows vLLM's dialect and no database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp.http_exceptions import HttpProcessingError
+
+from core.domain.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+)
+from core.settings import EngineSettings
+
+Json = dict[str, Any]
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""The longest line of a stream: one event with a long prompt's token ids."""
+
+
+class AdapterNotLoadedError(EngineError):
+    """The engine does not know the model name; after an engine's restart this means: load it again."""
+
+    code = "adapter_not_loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModels:
+    """What an engine serves: the base model, its context length, and the folder of each adapter by name."""
+
+    base: str
+    context: int | None
+    adapters: dict[str, str] = field(default_factory=dict)
+
+
+class EngineClient:
+    """Speaks to the engine at one address."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
+        self.url = url
+        self._session = session
+        self._settings = settings
+        self._reply = aiohttp.ClientTimeout(
+            total=settings.engine_timeout_seconds, sock_connect=settings.engine_connect_seconds
+        )
+        self._load = aiohttp.ClientTimeout(
+            total=settings.engine_load_seconds, sock_connect=settings.engine_connect_seconds
+        )
+        self._check = aiohttp.ClientTimeout(total=settings.engine_connect_seconds)
+
+    async def is_healthy(self) -> bool:
+        try:
+            async with self._session.get(f"{self.url}/health", timeout=self._check) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def models(self) -> EngineModels:
+        """The base model and the adapters that are loaded now."""
+        async with self._call("GET", "/v1/models", None, self._check) as response:
+            cards = (await response.json(loads=orjson.loads))["data"]
+        base = next((card for card in cards if not card.get("parent")), None)
+        if base is None:
+            raise EngineError(f"The engine at {self.url} names no base model.")
+        adapters = {card["id"]: card.get("root") or "" for card in cards if card.get("parent")}
+        return EngineModels(base["id"], base.get("max_model_len"), adapters)
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Load a version under its own name; one that is there already is fine, for a version never changes."""
+        if name in (await self.models()).adapters:
+            return
+        try:
+            async with self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, self._load):
+                pass
+        except EngineError:
+            if name not in (await self.models()).adapters:  # else somebody else loaded it in between
+                raise
+
+    async def unload_adapter(self, name: str) -> None:
+        """Unload a version; one that is not there is fine."""
+        try:
+            async with self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load):
+                pass
+        except EngineError:
+            if name in (await self.models()).adapters:
+                raise
+
+    async def complete(self, body: Json) -> Json:
+        """One chat completion, whole."""
+        async with self._call("POST", "/v1/chat/completions", body, self._reply) as response:
+            try:
+                answer: Json = orjson.loads(await response.read())
+            except orjson.JSONDecodeError as error:
+                raise EngineError("The engine answered something that is not JSON.") from error
+            return answer
+
+    async def stream(self, body: Json) -> AsyncIterator[Json]:
+        """The chunks of one chat completion, as they come. Closing the iterator cancels the engine's work."""
+        finished = False
+        async with self._call("POST", "/v1/chat/completions", body | {"stream": True}, self._reply) as response:
+            while line := await response.content.readline(max_line_length=MAX_EVENT_BYTES):
+                if not line.startswith(b"data:"):
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    finished = True
+                    break
+                try:
+                    chunk: Json = orjson.loads(data)
+                except orjson.JSONDecodeError as error:
+                    raise EngineError("The engine sent an event that is not JSON.") from error
+                if "error" in chunk:
+                    raise EngineError(f"The engine broke off: {_message(chunk)}")
+                yield chunk
+        if not finished:
+            raise EngineError("The engine closed the stream before its end.")
+
+    @asynccontextmanager
+    async def _call(
+        self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request; what goes wrong becomes an error of ours, wherever in the answer it goes wrong."""
+        data = None if body is None else orjson.dumps(body)
+        try:
+            async with self._session.request(
+                method,
+                self.url + path,
+                data=data,
+                headers={"Content-Type": "application/json"},
+                timeout=timeout,
+            ) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.read(), self.url)
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            raise EngineUnavailableError(f"The engine at {self.url} does not answer.") from error
+        except TimeoutError as error:
+            raise EngineTimeoutError("The engine took too long.") from error
+        except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
+            raise EngineError("The engine broke the connection.") from error
+
+
+def _refusal(status: int, body: bytes, url: str) -> EngineError:
+    """What an answer other than 200 means."""
+    try:
+        message = _message(orjson.loads(body))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        message = f"status {status}"
+    match status:
+        case 404:
+            return AdapterNotLoadedError(message)
+        case 400 | 413 | 422:
+            return EngineRefusedError(message)
+        case 429 | 503:
+            return EngineUnavailableError(f"The engine at {url} takes no more requests now.")
+        case _:
+            return EngineError(f"The engine failed: {message}")
+
+
+def _message(body: Json) -> str:
+    """The sentence in an engine's error, in its new shape (`error.message`) or its old one (`message`)."""
+    error = body.get("error", body)
+    return str(error["message"] if isinstance(error, dict) else error)[:2000]

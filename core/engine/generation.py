@@ -1,0 +1,79 @@
+"""What an engine generated, put together from a whole answer or from the chunks of a stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+TRUNCATED = "truncated"
+"""The finish reason of a reply that the client or the engine broke off."""
+
+
+@dataclass(slots=True)
+class Generation:
+    """A reply so far: its text and tool calls, its tokens as sampled, and why it ended."""
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: list[Json] = field(default_factory=list)
+    prompt_ids: list[int] = field(default_factory=list)
+    completion_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: Json | None = None
+
+    def add_answer(self, answer: Json) -> None:
+        """Take a whole answer (`chat.completion`)."""
+        choice = answer["choices"][0]
+        self.prompt_ids = answer.get("prompt_token_ids") or []
+        message = choice["message"]
+        self.content = message.get("content") or ""
+        self.reasoning = message.get("reasoning") or message.get("reasoning_content") or ""
+        self.tool_calls = message.get("tool_calls") or []
+        self._add_tokens(choice)
+        self.finish_reason = choice["finish_reason"]
+        self.usage = answer.get("usage")
+
+    def add_chunk(self, chunk: Json) -> None:
+        """Take one chunk of a stream (`chat.completion.chunk`)."""
+        self.prompt_ids = self.prompt_ids or chunk.get("prompt_token_ids") or []
+        self.usage = chunk.get("usage") or self.usage
+        for choice in chunk.get("choices", []):
+            delta = choice.get("delta") or {}
+            self.content += delta.get("content") or ""
+            self.reasoning += delta.get("reasoning") or delta.get("reasoning_content") or ""
+            for call in delta.get("tool_calls") or []:
+                self._add_call(call)
+            self._add_tokens(choice)
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    def message(self) -> Json:
+        """The reply as an assistant's message."""
+        message: Json = {"role": "assistant", "content": self.content or None if self.tool_calls else self.content}
+        if self.tool_calls:
+            message["tool_calls"] = self.tool_calls
+        if self.reasoning:
+            message["reasoning"] = self.reasoning
+        return message
+
+    def token_usage(self) -> Json:
+        """The engine's own count, or ours where a stream ended before it came."""
+        if self.usage is not None:
+            return {name: self.usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+        prompt, completion = len(self.prompt_ids), len(self.completion_ids)
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    def _add_tokens(self, choice: Mapping[str, Any]) -> None:
+        self.completion_ids += choice.get("token_ids") or []
+        self.logprobs += [token["logprob"] for token in (choice.get("logprobs") or {}).get("content") or []]
+
+    def _add_call(self, delta: Json) -> None:
+        """Tool calls come in pieces: the id and name first, the arguments letter by letter."""
+        index = delta.get("index", 0)
+        while len(self.tool_calls) <= index:
+            self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call, function = self.tool_calls[index], delta.get("function") or {}
+        call["id"] = delta.get("id") or call["id"]
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""

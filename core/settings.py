@@ -1,0 +1,70 @@
+"""Where things are: settings that more than one process reads, from the environment (`NOCK_…`)."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The base of every settings class: one prefix, a docstring under each field, empty means unset."""
+
+    model_config = SettingsConfigDict(env_prefix="NOCK_", use_attribute_docstrings=True, env_ignore_empty=True)
+
+
+class DatabaseSettings(Settings):
+    """Postgres, the only truth."""
+
+    database_url: str
+    """SQLAlchemy URL of Postgres 16 or newer with the psycopg driver: `postgresql+psycopg://user:password@host/nock`."""
+
+    database_pool: int = Field(default=10, ge=1)
+    """Connections that one gateway process keeps; a turn holds one only while it writes."""
+
+
+class RedisSettings(Settings):
+    """Redis, which holds only what can be rebuilt."""
+
+    redis_url: str
+    """`redis://host:6379/0`, or `redis+socket:///path/to/redis.sock`."""
+
+
+class EngineSettings(Settings):
+    """The inference engines, which speak vLLM's dialect and are reachable by gateway and worker only."""
+
+    engine_urls: str
+    """Base addresses of the engines, comma between several: `http://engine:8000`."""
+
+    engine_timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long one reply may take in all; then the client gets 504."""
+
+    engine_connect_seconds: float = Field(default=2.0, gt=0)
+    """How long to wait for an engine to accept a connection or to answer a health check."""
+
+    engine_load_seconds: float = Field(default=60.0, gt=0)
+    """How long an engine may take to load an adapter and to answer the probe."""
+
+    @cached_property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
+
+
+class StoreSettings(Settings):
+    """Folders that outlive processes; worker and engines see the same paths."""
+
+    adapters_dir: Path = Path(".nock/adapters")
+    """Adapter versions, one immutable folder each; mounted at one path in worker and engine."""
+
+    checkpoints_dir: Path = Path(".nock/checkpoints")
+    """The learner's own state: critics and optimisers, kept for the next step."""
+
+
+class LogSettings(Settings):
+    """What processes say."""
+
+    log_level: str = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    """`json` for machines, `text` for people."""

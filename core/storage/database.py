@@ -1,0 +1,37 @@
+"""One engine, one session factory, one way to open a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+CONNECT = {"prepare_threshold": 1, "connect_timeout": 5, "application_name": "nock"}
+
+
+def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:
+    """An engine with a pool of that size, or without one.
+
+    Pooled connections belong to one event loop; a worker task runs in a fresh one and takes no pool. `pre_ping`
+    costs a round trip and buys that a restarted Postgres fails no request.
+    """
+    if pool_size is None:
+        return create_async_engine(url, poolclass=NullPool, connect_args=CONNECT)
+    return create_async_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=CONNECT
+    )
+
+
+class Database:
+    """Hands out sessions, each of which is one transaction."""
+
+    def __init__(self, bind: AsyncEngine | AsyncConnection, **session_options: Any) -> None:
+        self.bind = bind
+        self._sessions = async_sessionmaker(bind, expire_on_commit=False, **session_options)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Commit if the block ends, roll back if it raises. Never held across a model call."""
+        async with self._sessions.begin() as session:
+            yield session

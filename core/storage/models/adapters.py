@@ -1,0 +1,72 @@
+"""Adapter versions, which never change, and the rollout row, which says which of them is in service."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.adapters import AdapterState
+from core.storage.models.base import Base, Json, WithId, created_now, text_enum
+
+
+class AdapterVersion(WithId):
+    """One LoRA of one agent; number 0 is the base model itself, without path or checksum. Only `state` moves."""
+
+    __tablename__ = "adapter_versions"
+    __table_args__ = (UniqueConstraint("agent_id", "number"),)
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    number: Mapped[int]
+    state: Mapped[AdapterState] = mapped_column(text_enum(AdapterState))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("adapter_versions.id"))
+    run_id: Mapped[UUID | None]
+    path: Mapped[str | None]
+    sha256: Mapped[str | None]
+    evidence: Mapped[Json | None]
+    created_at: Mapped[datetime] = created_now()
+
+
+class Rollout(Base):
+    """One row an agent: the pointer that promotion and rollback move. `generation` makes each move compare-and-set."""
+
+    __tablename__ = "rollouts"
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"), primary_key=True)
+    stable_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"))
+    previous_id: Mapped[UUID | None] = mapped_column(ForeignKey("adapter_versions.id"))
+    generation: Mapped[int] = mapped_column(default=1)
+    by: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime] = created_now()
+
+
+class RolloutEvent(WithId):
+    """One move of the pointer: from where to where, who, why, on what evidence."""
+
+    __tablename__ = "rollout_events"
+    __table_args__ = (Index("ix_rollout_events_agent_id", "agent_id"),)
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    generation: Mapped[int]
+    kind: Mapped[str]
+    from_id: Mapped[UUID | None]
+    to_id: Mapped[UUID]
+    by: Mapped[str]
+    reason: Mapped[str]
+    evidence: Mapped[Json]
+    created_at: Mapped[datetime] = created_now()
+
+
+class EngineResidency(Base):
+    """Which engine holds which version, as last seen, or is to hold it until a promotion has moved the pointer.
+
+    Rebuilt by looking, so it may be lost.
+    """
+
+    __tablename__ = "engine_residency"
+
+    engine_url: Mapped[str] = mapped_column(primary_key=True)
+    adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"), primary_key=True)
+    seen_at: Mapped[datetime | None]
+    wanted_until: Mapped[datetime | None]

@@ -1,0 +1,48 @@
+"""Agents, and the metrics that their outcomes are measured in."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.rewards import Combine, MetricKind
+from core.storage.models.base import Base, Json, WithId, created_now, text_enum
+
+
+class Agent(WithId):
+    """A deployed chat agent: its base model, how it speaks, when it learns."""
+
+    __tablename__ = "agents"
+
+    name: Mapped[str] = mapped_column(unique=True)
+    base_model: Mapped[str]
+    system_prompt: Mapped[str | None]
+    sampling: Mapped[Json]
+    discount: Mapped[float]
+    max_turns: Mapped[int]
+    idle_seconds: Mapped[float]
+    schedule: Mapped[Json]
+    learner: Mapped[Json]
+    created_at: Mapped[datetime] = created_now()
+    updated_at: Mapped[datetime] = created_now()
+
+
+class Metric(Base):
+    """A metric of one agent. A changed metric is a new version; the newest that is not dropped counts."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (UniqueConstraint("agent_id", "name", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    name: Mapped[str]
+    version: Mapped[int]
+    kind: Mapped[MetricKind] = mapped_column(text_enum(MetricKind))
+    weight: Mapped[float]
+    combine: Mapped[Combine] = mapped_column(text_enum(Combine))
+    required: Mapped[bool]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    dropped: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = created_now()

@@ -1,0 +1,61 @@
+"""Conversations, and the episodes they are served in."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.conversations import ConversationState, Grouping
+from core.domain.episodes import Arm, EpisodeEnd
+from core.storage.models.base import Json, WithId, created_now, text_enum
+
+
+class Conversation(WithId):
+    """One end user's session with one agent."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (
+        UniqueConstraint("agent_id", "external_id"),
+        Index("ix_conversations_agent_id_head_hash", "agent_id", "head_hash"),
+        Index("ix_conversations_open", "last_turn_at", postgresql_where="state = 'open'"),
+        Index("ix_conversations_matured", "agent_id", "matured_at", postgresql_where="state = 'matured'"),
+    )
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    external_id: Mapped[str | None]
+    end_user: Mapped[str | None]
+    key_id: Mapped[UUID]
+    tags: Mapped[Json]
+    state: Mapped[ConversationState] = mapped_column(text_enum(ConversationState), default=ConversationState.OPEN)
+    grouped: Mapped[Grouping] = mapped_column(text_enum(Grouping))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("conversations.id"))
+    head_hash: Mapped[bytes | None]
+    opened_at: Mapped[datetime] = created_now()
+    last_turn_at: Mapped[datetime] = created_now()
+    closed_at: Mapped[datetime | None]
+    matured_at: Mapped[datetime | None]
+
+
+class Episode(WithId):
+    """A stretch of a conversation under one behaviour policy; adapter, arm and propensity never change.
+
+    `turn_count` is the compare-and-set that serialises the turns: turn k commits only where it still is k.
+    """
+
+    __tablename__ = "episodes"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "ordinal"),
+        Index("ix_episodes_open_adapter", "adapter_id", postgresql_where="ended_at IS NULL"),
+    )
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    conversation_id: Mapped[UUID] = mapped_column(ForeignKey("conversations.id"))
+    ordinal: Mapped[int]
+    adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"))
+    arm: Mapped[Arm] = mapped_column(text_enum(Arm))
+    propensity: Mapped[float]
+    turn_count: Mapped[int] = mapped_column(default=0)
+    started_at: Mapped[datetime] = created_now()
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[EpisodeEnd | None] = mapped_column(text_enum(EpisodeEnd))

@@ -1,0 +1,20 @@
+"""API keys: a hash of the secret, never the secret."""
+
+from datetime import datetime
+
+from sqlalchemy import ARRAY, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.storage.models.base import WithId, created_now
+
+
+class ApiKey(WithId):
+    __tablename__ = "api_keys"
+
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    name: Mapped[str | None]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    agents: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = created_now()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]

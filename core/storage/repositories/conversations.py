@@ -1,0 +1,167 @@
+"""Conversations and episodes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.conversations import ConversationState
+from core.domain.episodes import EpisodeEnd
+from core.storage.models import Agent, Conversation, Episode, Turn
+
+
+async def find_conversation(session: AsyncSession, agent_id: UUID, external_id: str) -> Conversation | None:
+    found: Conversation | None = await session.scalar(
+        select(Conversation).where(Conversation.agent_id == agent_id, Conversation.external_id == external_id)
+    )
+    return found
+
+
+async def find_conversation_by_id(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
+    return await session.get(Conversation, conversation_id)
+
+
+async def list_by_external_id(session: AsyncSession, external_id: str) -> Sequence[Conversation]:
+    """Conversations of any agent that a client named so."""
+    found = await session.scalars(select(Conversation).where(Conversation.external_id == external_id))
+    return found.all()
+
+
+async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Conversation]:
+    """Conversations whose latest turn has that head; two are enough to know that it is ambiguous."""
+    statement = select(Conversation).where(Conversation.agent_id == agent_id, Conversation.head_hash == head)
+    return (await session.scalars(statement.limit(2))).all()
+
+
+async def list_turns_after(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Turn]:
+    """Turns that once continued that head, newest first: a retry repeats one of them, a branch none."""
+    statement = (
+        select(Turn).where(Turn.agent_id == agent_id, Turn.previous_head == head).order_by(Turn.id.desc()).limit(8)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def add_conversation(session: AsyncSession, conversation: Conversation) -> Conversation | None:
+    """Insert unless the client's id is taken by another request of the same moment; then None."""
+    columns = {
+        column.key: getattr(conversation, column.key)
+        for column in Conversation.__table__.columns
+        if getattr(conversation, column.key) is not None
+    }
+    found: Conversation | None = await session.scalar(
+        insert(Conversation)
+        .values(columns)
+        .on_conflict_do_nothing(index_elements=["agent_id", "external_id"])
+        .returning(Conversation)
+    )
+    return found
+
+
+async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Conversation:
+    """The row, locked and read afresh: whoever changes state or adds outcomes holds this."""
+    statement = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
+    found: Conversation = (await session.scalars(statement.execution_options(populate_existing=True))).one()
+    return found
+
+
+async def newest_episode(session: AsyncSession, conversation_id: UUID) -> Episode | None:
+    statement = select(Episode).where(Episode.conversation_id == conversation_id).order_by(Episode.ordinal.desc())
+    found: Episode | None = await session.scalar(statement.limit(1))
+    return found
+
+
+async def list_episodes(session: AsyncSession, conversation_id: UUID) -> Sequence[Episode]:
+    statement = select(Episode).where(Episode.conversation_id == conversation_id).order_by(Episode.ordinal)
+    return (await session.scalars(statement)).all()
+
+
+async def add_episode(session: AsyncSession, episode: Episode) -> Episode:
+    """Insert, or return the one that another request put at the same place first."""
+    columns = {
+        column.key: getattr(episode, column.key)
+        for column in Episode.__table__.columns
+        if getattr(episode, column.key) is not None
+    }
+    await session.execute(
+        insert(Episode).values(columns).on_conflict_do_nothing(index_elements=["conversation_id", "ordinal"])
+    )
+    found: Episode = (
+        await session.scalars(
+            select(Episode).where(
+                Episode.conversation_id == episode.conversation_id, Episode.ordinal == episode.ordinal
+            )
+        )
+    ).one()
+    return found
+
+
+async def claim_turn(session: AsyncSession, episode_id: UUID, count: int) -> bool:
+    """Compare-and-set: whether this turn is the episode's turn number `count`; one that lost the race is a branch."""
+    moved = await session.execute(
+        update(Episode).where(Episode.id == episode_id, Episode.turn_count == count).values(turn_count=count + 1)
+    )
+    return bool(moved.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely
+
+
+async def end_episodes(session: AsyncSession, conversation_id: UUID, ended_by: EpisodeEnd) -> None:
+    """End what is open; an episode that ended before keeps its reason."""
+    await session.execute(
+        update(Episode)
+        .where(Episode.conversation_id == conversation_id, Episode.ended_at.is_(None))
+        .values(ended_at=func.now(), ended_by=ended_by)
+    )
+
+
+async def end_episode(session: AsyncSession, episode_id: UUID, ended_by: EpisodeEnd) -> None:
+    await session.execute(
+        update(Episode)
+        .where(Episode.id == episode_id, Episode.ended_at.is_(None))
+        .values(ended_at=func.now(), ended_by=ended_by)
+    )
+
+
+async def end_episodes_of_adapter(session: AsyncSession, adapter_id: UUID, ended_by: EpisodeEnd) -> None:
+    await session.execute(
+        update(Episode)
+        .where(Episode.adapter_id == adapter_id, Episode.ended_at.is_(None))
+        .values(ended_at=func.now(), ended_by=ended_by)
+    )
+
+
+async def list_idle(session: AsyncSession, *, limit: int) -> Sequence[UUID]:
+    """Open conversations that nobody has touched for as long as their agent waits."""
+    statement = (
+        select(Conversation.id)
+        .join(Agent, Agent.id == Conversation.agent_id)
+        .where(
+            Conversation.state == ConversationState.OPEN,
+            Conversation.last_turn_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, Agent.idle_seconds),
+        )
+        .order_by(Conversation.last_turn_at)
+        .limit(limit)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def count_matured_since(session: AsyncSession, agent_id: UUID, since: datetime | None) -> int:
+    """Conversations that came to have an outcome after `since`."""
+    statement = select(func.count()).where(
+        Conversation.agent_id == agent_id, Conversation.state == ConversationState.MATURED
+    )
+    if since is not None:
+        statement = statement.where(Conversation.matured_at > since)
+    return (await session.scalar(statement)) or 0
+
+
+async def list_matured(session: AsyncSession, agent_id: UUID, *, limit: int) -> Sequence[Conversation]:
+    """The conversations that came to have an outcome most recently, newest first."""
+    statement = (
+        select(Conversation)
+        .where(Conversation.agent_id == agent_id, Conversation.state == ConversationState.MATURED)
+        .order_by(Conversation.matured_at.desc())
+        .limit(limit)
+    )
+    return (await session.scalars(statement)).all()

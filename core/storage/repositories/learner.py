@@ -1,0 +1,146 @@
+"""Learner runs and leases. Time is Postgres' own, so that workers with wrong clocks agree."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.storage.models import LearnerRun, Lease, RunState, RunTurn
+
+
+def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
+    return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+async def queue_run(session: AsyncSession, agent_id: UUID, *, requested_by: str) -> LearnerRun | None:
+    """A new run, or None while the agent has one that is queued or running."""
+    statement = (
+        insert(LearnerRun)
+        .values(agent_id=agent_id, requested_by=requested_by)
+        .on_conflict_do_nothing(index_elements=["agent_id"], index_where=LearnerRun.state.in_(["queued", "running"]))
+        .returning(LearnerRun)
+    )
+    run: LearnerRun | None = await session.scalar(statement)
+    return run
+
+
+async def find_run(session: AsyncSession, run_id: UUID) -> LearnerRun | None:
+    return await session.get(LearnerRun, run_id)
+
+
+async def list_runs(session: AsyncSession, agent_id: UUID, *, after: UUID | None, limit: int) -> Sequence[LearnerRun]:
+    """Newest first."""
+    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id).order_by(LearnerRun.id.desc()).limit(limit)
+    if after is not None:
+        statement = statement.where(LearnerRun.id < after)
+    return (await session.scalars(statement)).all()
+
+
+async def list_unheld(session: AsyncSession) -> Sequence[UUID]:
+    """Runs that somebody should do: queued, or running under a lease that has passed."""
+    statement = select(LearnerRun.id).where(_is_unheld()).order_by(LearnerRun.id)
+    return (await session.scalars(statement)).all()
+
+
+async def claim_run(session: AsyncSession, run_id: UUID, *, holder: UUID, lease_seconds: float) -> LearnerRun | None:
+    """Take the run if nobody holds it; None when somebody does or it has ended."""
+    statement = (
+        update(LearnerRun)
+        .where(LearnerRun.id == run_id, _is_unheld())
+        .values(
+            state=RunState.RUNNING,
+            lease_holder=holder,
+            lease_until=seconds_from_now(lease_seconds),
+            attempts=LearnerRun.attempts + 1,
+            progress=0.0,
+            started_at=func.coalesce(LearnerRun.started_at, func.now()),
+        )
+        .returning(LearnerRun)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    run: LearnerRun | None = await session.scalar(statement)
+    return run
+
+
+async def renew_run(
+    session: AsyncSession, run_id: UUID, *, holder: UUID, lease_seconds: float, progress: float
+) -> bool:
+    """Keep the run and say how far it is; False when the lease was lost to another worker."""
+    return await _update_held(
+        session, run_id, holder, lease_until=seconds_from_now(lease_seconds), progress=min(max(progress, 0.0), 1.0)
+    )
+
+
+async def end_run(session: AsyncSession, run_id: UUID, *, holder: UUID, state: RunState, **values: object) -> bool:
+    """Write down how the run ended; False when it is this worker's no more, and then nothing is written."""
+    return await _update_held(
+        session, run_id, holder, state=state, ended_at=func.now(), lease_until=None, lease_holder=None, **values
+    )
+
+
+async def _update_held(session: AsyncSession, run_id: UUID, holder: UUID, **values: object) -> bool:
+    statement = (
+        update(LearnerRun)
+        .where(LearnerRun.id == run_id, LearnerRun.lease_holder == holder, LearnerRun.state == RunState.RUNNING)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return bool((await session.execute(statement)).rowcount)  # type: ignore[attr-defined]  # a cursor result
+
+
+def _is_unheld() -> ColumnElement[bool]:
+    return or_(
+        LearnerRun.state == RunState.QUEUED,
+        and_(LearnerRun.state == RunState.RUNNING, LearnerRun.lease_until < func.clock_timestamp()),
+    )
+
+
+async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
+    statement = (
+        select(LearnerRun)
+        .where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED)
+        .order_by(LearnerRun.id.desc())
+    )
+    run: LearnerRun | None = await session.scalar(statement.limit(1))
+    return run
+
+
+async def newest_run(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
+    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id).order_by(LearnerRun.id.desc()).limit(1)
+    run: LearnerRun | None = await session.scalar(statement)
+    return run
+
+
+async def add_run_turns(session: AsyncSession, turns: Iterable[RunTurn]) -> None:
+    session.add_all(turns)
+    await session.flush()
+
+
+async def runs_taught_by(session: AsyncSession, turn_ids: Iterable[UUID]) -> Sequence[UUID]:
+    """Runs that learned from any of these turns."""
+    statement = select(RunTurn.run_id).where(RunTurn.turn_id.in_(list(turn_ids))).distinct()
+    return (await session.scalars(statement)).all()
+
+
+async def take_lease(session: AsyncSession, name: str, *, holder: UUID, seconds: float) -> bool:
+    """Whether `holder` may do the job called `name` now: the lease is free, passed or already its own."""
+    statement = (
+        insert(Lease)
+        .values(name=name, holder=holder, until=seconds_from_now(seconds))
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": holder, "until": seconds_from_now(seconds)},
+            where=or_(Lease.until < func.clock_timestamp(), Lease.holder == holder),
+        )
+        .returning(Lease.name)
+    )
+    return (await session.scalar(statement)) is not None
+
+
+async def release_lease(session: AsyncSession, name: str, *, holder: UUID) -> None:
+    await session.execute(
+        update(Lease).where(Lease.name == name, Lease.holder == holder).values(until=func.clock_timestamp())
+    )

@@ -1,0 +1,85 @@
+"""The rollout row and its history."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from core.domain.adapters import AdapterName
+from core.storage.models import AdapterVersion, Agent, Rollout, RolloutEvent
+
+MOVED_CHANNEL = "nock_rollouts"
+"""Postgres channel on which a moved pointer, or a changed agent, reaches every gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a gateway needs to serve an agent: its settings and the version that new episodes get."""
+
+    agent: Agent
+    stable_id: UUID
+    stable: AdapterName
+    generation: int
+
+
+async def get_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
+    return await session.get_one(Rollout, agent_id, populate_existing=True)
+
+
+async def list_routes(session: AsyncSession) -> Sequence[Route]:
+    stable = aliased(AdapterVersion)
+    statement = (
+        select(Agent, stable.id, stable.number, Rollout.generation)
+        .join(Rollout, Rollout.agent_id == Agent.id)
+        .join(stable, stable.id == Rollout.stable_id)
+    )
+    rows = (await session.execute(statement)).all()
+    return [
+        Route(agent, stable_id, AdapterName(agent.name, number), generation)
+        for agent, stable_id, number, generation in rows
+    ]
+
+
+async def move(
+    session: AsyncSession, rollout: Rollout, *, stable_id: UUID, previous_id: UUID | None, by: str, reason: str
+) -> bool:
+    """Move the pointer if nobody moved it since `rollout` was read; tell every gateway at commit."""
+    moved = await session.execute(
+        update(Rollout)
+        .where(Rollout.agent_id == rollout.agent_id, Rollout.generation == rollout.generation)
+        .values(
+            stable_id=stable_id,
+            previous_id=previous_id,
+            generation=rollout.generation + 1,
+            by=by,
+            reason=reason,
+            since=func.now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    await announce(session)
+    return bool(moved.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely
+
+
+async def announce(session: AsyncSession) -> None:
+    """Wake the gateways' routing tables when this transaction commits."""
+    await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": MOVED_CHANNEL})
+
+
+async def add_event(session: AsyncSession, event: RolloutEvent) -> None:
+    session.add(event)
+    await session.flush()
+
+
+async def version_before(session: AsyncSession, agent_id: UUID, stable_id: UUID) -> UUID | None:
+    """The version that was in service when `stable_id` was last promoted."""
+    statement = (
+        select(RolloutEvent.from_id)
+        .where(RolloutEvent.agent_id == agent_id, RolloutEvent.to_id == stable_id, RolloutEvent.kind == "promote")
+        .order_by(RolloutEvent.id.desc())
+    )
+    before: UUID | None = await session.scalar(statement.limit(1))
+    return before

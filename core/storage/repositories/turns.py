@@ -1,0 +1,29 @@
+"""Turns and their tokens."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.storage.models import Turn, TurnTokens
+
+
+async def find_turn(session: AsyncSession, turn_id: UUID) -> Turn | None:
+    return await session.get(Turn, turn_id)
+
+
+async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:
+    statement = select(Turn).where(Turn.conversation_id == conversation_id).order_by(Turn.index, Turn.id)
+    return (await session.scalars(statement)).all()
+
+
+async def list_tokens(session: AsyncSession, turn_ids: Iterable[UUID]) -> dict[UUID, TurnTokens]:
+    statement = select(TurnTokens).where(TurnTokens.turn_id.in_(list(turn_ids)))
+    return {row.turn_id: row for row in (await session.scalars(statement)).all()}
+
+
+async def newest_turn(session: AsyncSession, conversation_id: UUID) -> Turn | None:
+    statement = select(Turn).where(Turn.conversation_id == conversation_id).order_by(Turn.index.desc(), Turn.id.desc())
+    found: Turn | None = await session.scalar(statement.limit(1))
+    return found
