@@ -1,4 +1,4 @@
-"""Writes SmolLM2-135M-Instruct, out of its Python package, as a plain Hugging Face folder; knows nothing of serving it."""
+"""Writes SmolLM2-135M-Instruct, out of its Python package, as a plain Hugging Face folder; knows nothing of serving."""
 
 import argparse
 import errno
@@ -78,7 +78,7 @@ def _convert(weights: Path, folder: Path) -> None:
     settings["architectures"] = ["LlamaForCausalLM"]
     plain = LlamaForCausalLM(LlamaConfig.from_dict(settings))
     plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = GenerationConfig(
+    plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     _say(f"Writing it to {folder.parent} …")
