@@ -28,6 +28,17 @@ class Grouping(StrEnum):
     AMBIGUOUS = "ambiguous"
 
 
+def storable(value: Any) -> Any:
+    """The value without NUL characters, which Postgres cannot hold; each becomes U+FFFD. Token ids keep the truth."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return value
+
+
 def canonical(message: Message) -> Message:
     """The parts of a message that make it the same message, whatever its client writes for 'nothing'.
 

@@ -1,0 +1,40 @@
+"""Move a conversation through its states: open, awaiting its outcome, matured. The caller holds the row's lock."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.conversations import ConversationState
+from core.domain.episodes import EpisodeEnd
+from core.domain.rewards import Fold, Metric, fold, is_known
+from core.storage.models import Conversation
+from core.storage.repositories import agents, conversations, rewards
+
+
+async def fold_of(session: AsyncSession, conversation: Conversation) -> tuple[Fold, Sequence[Metric]]:
+    """The effective rewards of a conversation by its agent's metrics of today."""
+    metrics = await agents.list_metrics(session, conversation.agent_id)
+    entries = rewards.as_entries(await rewards.list_entries(session, conversation.id))
+    return fold(entries, metrics), metrics
+
+
+async def end(session: AsyncSession, conversation: Conversation, ended_by: EpisodeEnd) -> None:
+    """End the conversation's open episode and await the outcome. Ending what has ended changes nothing."""
+    if conversation.state is not ConversationState.OPEN:
+        return
+    await conversations.end_episodes(session, conversation.id, ended_by)
+    conversation.state = ConversationState.AWAITING
+    conversation.closed_at = func.now()
+    await settle(session, conversation)
+
+
+async def settle(session: AsyncSession, conversation: Conversation) -> Fold:
+    """Let an ended conversation mature once its outcome is known, or wait again when it was withdrawn."""
+    folded, metrics = await fold_of(session, conversation)
+    if conversation.state is not ConversationState.OPEN:
+        known = is_known(folded, metrics)
+        conversation.state = ConversationState.MATURED if known else ConversationState.AWAITING
+        conversation.matured_at = func.now() if known else None
+    await session.flush()
+    return folded
