@@ -1,5 +1,6 @@
 """The PostgreSQL 18 that comes as a wheel: its data folder, its database, its address."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from cli.up.errors import StartError
-from cli.up.postgres_account import Account, account_for_postgres, hand_over, let_read
+from cli.up.postgres_account import Account, account_for_postgres, hand_over, let_read, let_through
 from cli.up.postgres_process import command, postgres_program
 
 __all__ = ["answers", "command", "create_database", "prepare", "url"]
@@ -27,8 +28,9 @@ def prepare(data: Path, sockets: Path) -> None:
     sockets.mkdir(parents=True, exist_ok=True)
     hand_over(sockets, account)
     if (data / "PG_VERSION").exists():
-        _refuse_other_version(data)
-        hand_over(data, account)
+        _refuse_foreign(data, account)
+        if account is not None:
+            let_through(data)
         return
     if data.exists() and any(data.iterdir()):
         raise StartError(
@@ -67,7 +69,14 @@ def _make_data_folder(data: Path, account: Account | None) -> None:
     half_made.rename(data)
 
 
-def _refuse_other_version(data: Path) -> None:
+def _refuse_foreign(data: Path, account: Account | None) -> None:
+    owner = data.stat().st_uid
+    expected = os.geteuid() if account is None else account.pw_uid
+    if owner != expected:
+        raise StartError(
+            f"{data} belongs to user {owner}, and Postgres would run as user {expected}.",
+            advice="Start Nock as the user that started it first, or set NOCK_HOME to another folder.",
+        )
     version = (data / "PG_VERSION").read_text().strip()
     if version != VERSION:
         raise StartError(

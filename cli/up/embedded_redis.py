@@ -19,8 +19,8 @@ def command(sockets: Path) -> list[str]:
 
 
 def url(sockets: Path) -> str:
-    """The address, as redis-py writes it."""
-    return f"unix://{quote(str(sockets / SOCKET_NAME), safe='/')}"
+    """The address, as Celery writes it."""
+    return f"redis+socket://{quote(str(sockets / SOCKET_NAME), safe='/')}"
 
 
 def answers(sockets: Path) -> bool:

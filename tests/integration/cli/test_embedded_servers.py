@@ -16,6 +16,6 @@ def test_embedded_postgres_is_version_18_with_utf8(postgres_url: str) -> None:
 
 
 def test_embedded_redis_keeps_a_value(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
+    with redis.Redis.from_url(redis_url.replace("redis+socket", "unix")) as client:
         client.set("greeting", "hello")
         assert client.get("greeting") == b"hello"

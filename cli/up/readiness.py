@@ -1,0 +1,101 @@
+"""Wait until a started program does its job, or say why it does not."""
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from cli.up.errors import StartError
+from cli.up.home import Home
+from cli.up.progress import Tell
+from cli.up.supervision import GONE, ProgramState, Supervisor
+
+# A second start may succeed where the first met the remains of a crash; a third that fails has another reason.
+MOST_STARTS = 3
+WRONG_USAGE = 2
+
+
+def wait_until_ready(
+    home: Home, supervisor: Supervisor, name: str, is_ready: Callable[[], bool], *, seconds: float, tell: Tell
+) -> None:
+    """Wait for a program that was started; a failure carries its log."""
+    deadline = time.monotonic() + seconds
+    while not is_ready():
+        state = state_of(home, supervisor, name)
+        why = _failure(home, state)
+        if why is None and time.monotonic() > deadline:
+            why = f"did not answer within {seconds:.0f} s"
+        if why is not None:
+            raise StartError(f"{name} {why}.", advice="Mend what its log says, then start again.", log=home.log(name))
+        tell(last_line(home.log(name)))
+        time.sleep(0.1)
+
+
+def state_of(home: Home, supervisor: Supervisor, name: str) -> ProgramState:
+    """What the supervisor says of a program."""
+    try:
+        return next(state for state in supervisor.states() if state.name == name)
+    except GONE as error:
+        raise StartError(
+            "The supervisor was stopped or killed.", advice="Start again.", log=home.log("supervisord")
+        ) from error
+
+
+def start_count(home: Home, name: str) -> int:
+    """How often a program was started since the stack came up."""
+    try:
+        return len(home.pids(name).read_text().split())
+    except FileNotFoundError:
+        return 0
+
+
+def _failure(home: Home, state: ProgramState) -> str | None:
+    if state.state == "FATAL":
+        return "cannot be started"
+    if state.state in ("BACKOFF", "EXITED") and state.exit_status == WRONG_USAGE:
+        return "refused to start"
+    if state.state in ("BACKOFF", "EXITED") and start_count(home, state.name) >= MOST_STARTS:
+        return f"ended with status {state.exit_status}, {MOST_STARTS} times in a row"
+    return None
+
+
+def http_answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def last_line(log: Path) -> str:
+    """The newest line of a log, empty when there is none."""
+    lines = tail(log, lines=1)
+    return lines[0] if lines else ""
+
+
+def tail(log: Path, *, lines: int) -> list[str]:
+    """The newest lines of a log."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 16_384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+def worker_answers(redis_url: str, hostname: str) -> bool:
+    """Whether a Celery worker takes tasks: it answers a ping. One that is busy with a task does not."""
+    from celery import Celery
+    from kombu.exceptions import OperationalError
+
+    app = Celery(broker=redis_url, set_as_current=False)
+    try:
+        return bool(app.control.ping(destination=[hostname], timeout=0.5))
+    except OperationalError:
+        return False
+    finally:
+        app.close()
