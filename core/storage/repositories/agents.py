@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import rewards
@@ -43,7 +44,7 @@ async def list_metrics(session: AsyncSession, agent_id: UUID) -> list[rewards.Me
     newest = (
         select(Metric)
         .where(Metric.agent_id == agent_id)
-        .distinct(Metric.name)
+        .ext(distinct_on(Metric.name))
         .order_by(Metric.name, Metric.version.desc())
     )
     rows = (await session.scalars(newest)).all()
