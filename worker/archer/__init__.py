@@ -1,1 +1,1 @@
-"""ArCHer (Zhou et al. 2024): an utterance-level critic over a token-level policy. Knows tensors, models and nothing of ours."""
+"""ArCHer (Zhou et al. 2024): an utterance-level critic over a token-level policy. Imports nothing of ours."""

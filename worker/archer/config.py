@@ -1,4 +1,4 @@
-"""Every hyper-parameter of the algorithm; never read from the environment, stored as JSON with each run that used it."""
+"""Every hyper-parameter of the algorithm; never read from the environment, stored as JSON with each run."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ class ArcherConfig:
     """Width of the heads: higher can tell more states apart, and memorises more."""
 
     train_encoder: bool = False
-    """True trains the encoder with the heads: finer features for many times the critic's time, and a target copy of it."""
+    """True trains the encoder with the heads: finer features, many times the critic's time, a target copy of it."""
 
     encoder_lr: float = 2e-5
     """Step of the encoder where it is trained: higher moves its features faster away from their pretraining."""
@@ -48,7 +48,7 @@ class ArcherConfig:
     """Step of the LoRA: higher changes the replies more an update, and spends the KL budget sooner."""
 
     actor_epochs: int = 3
-    """Passes over the turns an update: more learns more from the same turns, further from the policy that spoke them."""
+    """Passes over the turns an update: more learns more from the same turns, further from the policy that spoke."""
 
     actor_batch_turns: int = 256
     """Turns in an actor step: more gives fewer and steadier steps."""

@@ -23,7 +23,7 @@ class Transition:
     """The transcript before the utterance."""
     utterance: str
     next_observation: str | None
-    """The transcript after the user's next message, after the last turn the transcript with the reply; None never bootstraps."""
+    """The transcript after the user's next message; after the last turn, with the reply. None never bootstraps."""
     reward: float
     """The turn's effective reward; the conversation's own is already paid on its last turn."""
     terminal: bool
@@ -37,7 +37,7 @@ class Transition:
     trains_actor: bool
     """False: the critic learns from this turn, the actor does not."""
     on_policy: bool = False
-    """True: the very policy that the actor starts from sampled it, so μ is the start policy and needs no pass to measure."""
+    """True: the very policy that the actor starts from sampled it, so μ needs no pass to measure."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.reward):
@@ -80,7 +80,7 @@ class TokenTable(NamedTuple):
 
 
 class CriticBatch(NamedTuple):
-    """Turns for the critic; texts are places in one list without repeats, since a next observation is another turn's observation."""
+    """Turns for the critic; a text is its place in one list without repeats: observations come back as next ones."""
 
     observation: Int[Tensor, "batch"]
     utterance: Int[Tensor, "batch"]
@@ -92,47 +92,65 @@ class CriticBatch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class CriticFigures:
+    """What the critic's steps did."""
+
+    steps: int
+    loss: float
+    """J_Q + J_V of the last step, in units of the rewards' scale squared."""
+    grad_norm: float
+    """Mean over the steps, before clipping."""
+    explained_variance_before: float | None
+    """Of the Monte-Carlo returns by min(Q₁, Q₂), before the critic saw these turns; None if all returns are equal."""
+    explained_variance: float | None
+    advantage_mean: float
+    advantage_sd: float
+    advantage_positive_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActorFigures:
+    """What the actor's steps did. Ratios are of its first pass: the start policy against the one that spoke."""
+
+    steps: int
+    loss: float
+    grad_norm: float
+    """Mean over the steps, before clipping."""
+    importance_ratio_mean: float
+    importance_ratio_max: float
+    importance_truncated_share: float
+    effective_sample_size: float
+    """In turns, of the truncated length-normalised turn ratios."""
+    kl_at_start: float
+    """Between the start policy as logged and as computed here: an engine's rounding, zero in theory."""
+    kl_to_start: float
+    """After the last step kept, on a share of the turns, in nats a token."""
+    stopped_by_kl: bool
+    """The budget ended the update early; the adapter is the last one measured within it."""
+    tokens_trained: int
+    """Completion tokens that went through forward and backward, counted once a pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """What one update did; None where there was nothing to measure."""
+    """What one update did, in JSON's own types."""
 
     turns: int
     actor_turns: int
     episodes: int
-    actor_skipped: str | None
-    """Why the actor was left as it was; None if it was updated."""
-    actor_steps: int
-    stopped_by_kl: bool
-    """The KL budget ended the update early; the adapter is the last one within it."""
-    q_loss: float
-    v_loss: float
-    actor_loss: float | None
-    q_explained_variance_before: float | None
-    """Of the Monte-Carlo returns, before the critic saw these turns: how well it generalises."""
-    q_explained_variance: float | None
-    advantage_mean: float
-    advantage_sd: float
-    advantage_positive_share: float
-    importance_ratio_mean: float | None
-    importance_ratio_max: float | None
-    importance_truncated_share: float | None
-    effective_sample_size: float | None
-    """In turns, of the truncated turn ratios at the start policy."""
-    kl_at_start: float | None
-    """Between the start policy as logged and as computed here: the engine's rounding, zero in theory."""
-    kl_to_start: float | None
-    """After the last step, on a share of the turns."""
-    critic_grad_norm: float
-    actor_grad_norm: float | None
-    tokens_trained: int
-    """Completion tokens that went through forward and backward, counted once a pass."""
-    tokens_per_second: float
     rows: int
-    """Sequences the turns were packed into: turns whose prompts grow from one another share one."""
+    """Sequences the actor read: turns whose prompts grow from one another share one."""
     prompts_cut: int
     texts_cut: int
+    critic: CriticFigures
+    actor: ActorFigures | None
+    actor_skipped: str | None
+    """Why the actor was left as it was; None if it was updated."""
+    tokens_per_second: float
+    """Tokens trained over the seconds of the whole update."""
     seconds: dict[str, float]
     peak_memory_bytes: int
 
     def to_json(self) -> dict[str, object]:
-        """The same as JSON values."""
+        """The same as one JSON object."""
         return dataclasses.asdict(self)

@@ -1,0 +1,157 @@
+"""Moves the LoRA along the policy gradient within a KL budget; knows tokens and advantages, nothing of rewards."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worker.archer.actor import Actor
+from worker.archer.config import ArcherConfig
+from worker.archer.descent import Descent, descend
+from worker.archer.importance import effective_sample_size, kl_estimate, truncated_ratio, turn_ratio
+from worker.archer.losses import policy_gradient_loss
+from worker.archer.rows import Row, actor_batches, collate, micro_batches
+from worker.archer.types import ActorFigures, TokenTable
+
+
+class ActorTraining:
+    """One update: the log-probs at its start and now, and the last adapter that was measured within the budget."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        optimiser: torch.optim.Optimizer,
+        table: TokenTable,
+        start_logprobs: Float[Tensor, "tokens"],
+        advantage: Float[Tensor, "turns"],
+        config: ArcherConfig,
+    ) -> None:
+        self.actor = actor
+        self.optimiser = optimiser
+        self.table = table
+        self.start = start_logprobs.clone()
+        self.now = start_logprobs.clone()
+        self.advantage = advantage
+        self.config = config
+        self.seen: list[Tensor] = []
+        self.kl_at_start: float | None = None
+        self.kl = 0.0
+        self.good = self._state()
+
+    def run(
+        self,
+        rows: Sequence[Row],
+        episodes: Sequence[str],
+        generator: torch.Generator,
+        on_progress: Callable[[float], None],
+    ) -> ActorFigures:
+        """Take the steps of all passes, or as many as the budget allows. `episodes` names the episode of each turn."""
+        plan = [actor_batches(rows, self.config.actor_batch_turns, generator) for _ in range(self.config.actor_epochs)]
+        planned = sum(len(batches) for batches in plan)
+        steps: list[Descent] = []
+        tokens_trained = 0
+        first_pass: Tensor | None = None
+        stopped = False
+        for batches in plan:
+            for batch in batches:
+                self.seen = []
+                turns = self.table.turn[[span.table for row in batch for span in row.spans]].tolist()
+                step = descend(
+                    self.optimiser,
+                    self._losses(batch, len(turns)),
+                    self.config.max_grad_norm,
+                    whose="actor",
+                    episodes=[episodes[turn] for turn in turns],
+                    approves=self._is_within_budget,
+                )
+                tokens_trained += sum(len(places) for places in self.seen)
+                if step is None:
+                    stopped = True
+                    break
+                steps.append(step)
+                on_progress(len(steps) / planned)
+            first_pass = self.now.clone() if first_pass is None else first_pass
+            if stopped:
+                break
+        if not stopped:
+            self._measure_again(rows)
+            stopped = not self._is_within_budget()
+        if stopped:
+            self._restore()
+        assert first_pass is not None
+        return self._figures(steps, first_pass, stopped, tokens_trained)
+
+    def _losses(self, rows: Sequence[Row], turns: int) -> Iterator[Float[Tensor, ""]]:
+        """Parts of J_π of one step; remembers the log-probs they were made of."""
+        for rows_together in micro_batches(rows, self.config.max_tokens_per_microbatch):
+            tokens = collate(rows_together, self.actor.device)
+            logprobs = self.actor.logprobs(tokens, self.table.temperature[tokens.table])
+            self.now[tokens.table] = logprobs.detach()
+            self.seen.append(tokens.table)
+            yield policy_gradient_loss(
+                logprobs,
+                self.table.behaviour_logprobs[tokens.table],
+                self.advantage[self.table.turn[tokens.table]],
+                turns,
+                self.config.max_importance_ratio,
+            )
+
+    @torch.no_grad()
+    def _measure_again(self, rows: Sequence[Row]) -> None:
+        """The log-probs after the last step, on every n-th micro-batch; sorted by length, so of all lengths."""
+        batches = micro_batches(rows, self.config.max_tokens_per_microbatch)
+        self.seen = []
+        for rows_together in batches[:: max(1, round(1 / self.config.kl_check_share))]:
+            tokens = collate(rows_together, self.actor.device)
+            self.now[tokens.table] = self.actor.logprobs(tokens, self.table.temperature[tokens.table])
+            self.seen.append(tokens.table)
+
+    def _is_within_budget(self) -> bool:
+        """Measure the KL of the weights just read; within the budget they become the ones to return to."""
+        seen = torch.cat(self.seen)
+        weight = truncated_ratio(
+            self.start[seen], self.table.behaviour_logprobs[seen], self.config.max_importance_ratio
+        )
+        kl = kl_estimate(self.now[seen], self.start[seen], weight).item()
+        if self.kl_at_start is None:
+            # Nothing has moved yet, so what differs is rounding (the engine's kernels are not these): from here on
+            # the start is what this machine computes.
+            self.kl_at_start = kl
+            self.start[seen] = self.now[seen]
+            kl = 0.0
+        if self.config.kl_budget is not None and kl > self.config.kl_budget:
+            return False
+        self.kl = kl
+        self.good = self._state()
+        return True
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        return self.actor.adapter_state(), copy.deepcopy(self.optimiser.state_dict())
+
+    def _restore(self) -> None:
+        adapter, optimiser = self.good
+        self.actor.load_adapter_state(adapter)
+        self.optimiser.load_state_dict(optimiser)
+
+    def _figures(
+        self, steps: Sequence[Descent], first_pass: Float[Tensor, "tokens"], stopped: bool, tokens_trained: int
+    ) -> ActorFigures:
+        behaviour = self.table.behaviour_logprobs
+        ratio = (first_pass - behaviour).exp()
+        c = self.config.max_importance_ratio
+        turns = turn_ratio(first_pass, behaviour, self.table.turn, len(self.advantage))[torch.unique(self.table.turn)]
+        return ActorFigures(
+            steps=len(steps),
+            loss=sum(step.loss for step in steps) / len(steps),
+            grad_norm=sum(step.grad_norm for step in steps) / len(steps),
+            importance_ratio_mean=ratio.mean().item(),
+            importance_ratio_max=ratio.max().item(),
+            importance_truncated_share=(ratio > c).float().mean().item(),
+            effective_sample_size=effective_sample_size(turns.clamp(max=c)).item(),
+            kl_at_start=self.kl_at_start if self.kl_at_start is not None else 0.0,
+            kl_to_start=self.kl,
+            stopped_by_kl=stopped,
+            tokens_trained=tokens_trained,
+        )

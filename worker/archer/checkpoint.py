@@ -1,0 +1,90 @@
+"""The learner's state on disk: written whole or not at all, read only into the architecture that wrote it."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.archer.actor import ADAPTER, Actor
+from worker.archer.critic import DoubleCritic
+
+FORMAT = 1
+
+Architecture = dict[str, str]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be restored; the message says what differs and what to do."""
+
+
+def critic_architecture(critic: DoubleCritic) -> Architecture:
+    """What a critic's numbers mean anything for: its heads, its encoder, and a frozen encoder's very weights."""
+    hidden = critic.heads.hidden
+    described = {
+        "critic heads": f"{critic.encoder.width} -> {hidden} -> 1",
+        "encoder": f"{critic.encoder.model.config.model_type}, {critic.encoder.model.num_parameters()} parameters",
+        "encoder is trained": str(critic.trains_encoder),
+    }
+    if not critic.trains_encoder:
+        digest = hashlib.sha256()
+        for name, weight in sorted(critic.encoder.model.state_dict().items()):
+            digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+        described["frozen encoder's weights"] = digest.hexdigest()[:16]
+    return described
+
+
+def actor_architecture(actor: Actor) -> Architecture:
+    """What an adapter's numbers fit: the base's shape and the LoRA's."""
+    lora = actor.model.peft_config[ADAPTER]
+    return {
+        "base model": f"{actor.model.config.model_type}, {actor.model.get_base_model().num_parameters()} parameters",
+        "LoRA": f"rank {lora.r}, alpha {lora.lora_alpha}",
+    }
+
+
+def write_checkpoint(path: Path, architecture: Architecture, state: dict[str, Any]) -> None:
+    """Write beside, flush to the disk, rename: a reader sees the old checkpoint or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save({"format": FORMAT, "architecture": architecture, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def read_checkpoint(path: Path, expected: Architecture) -> dict[str, Any]:
+    """The state in the file, if it was written for `expected`."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (
+        Exception
+    ) as error:  # torch names no error for a file that is not one: zip, pickle and runtime errors all occur
+        raise CheckpointError(f"{path.name} is damaged or no checkpoint; start without it. ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path.name} is not a checkpoint of format {FORMAT}; start without it.")
+    written = content["architecture"]
+    differing = [
+        f"{part}: it has {written.get(part)!r}, this learner {value!r}"
+        for part, value in expected.items()
+        if written.get(part) != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{path.name} was written by another architecture; start without it or restore the settings. "
+            f"{'; '.join(differing)}."
+        )
+    state: dict[str, Any] = content["state"]
+    return state
