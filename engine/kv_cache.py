@@ -1,11 +1,12 @@
-"""Keys and values of the running batch: rows end at one common column, so that a step is one write; knows no requests."""
+"""Keys and values of the running batch: all rows end at one column, so that a step is one write; knows no requests."""
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 # Columns are added in blocks of this many: a copy of everything must not happen at each token.
 COLUMN_BLOCK = 256
+# An idle engine keeps its memory up to so many columns, and gives the rest of a long conversation back.
+KEPT_COLUMNS = 1024
 
 
 class BatchCache(Cache):
@@ -35,17 +36,18 @@ class BatchCache(Cache):
 
     def open_step(self) -> None:
         """Open one more column for all rows."""
-        self._make_room(self.row_count, self.end + 1)
+        if self.end == self._column_capacity and self.first_column >= COLUMN_BLOCK:
+            self._move(-self.first_column)
+        self._grow(self.row_count, self.end + 1)
         self.end += 1
         self._window = (0, self.row_count, self.first_column, self.end)
 
     def open_rows(self, lengths: list[int]) -> None:
         """Open new rows that end at the common column, moving that column when a prompt is longer than all before."""
-        longest = max(lengths)
+        longest, first_row = max(lengths), self.row_count
         if longest > self.end:
             self._move(longest - self.end)
-        first_row = self.row_count
-        self._make_room(first_row + len(lengths), self.end)
+        self._grow(first_row + len(lengths), self.end)
         self.starts.extend(self.end - length for length in lengths)
         self._window = (first_row, self.row_count, self.end - longest, self.end)
 
@@ -58,7 +60,7 @@ class BatchCache(Cache):
             for stored in self._stored():
                 stored[row, :, start : self.end] = stored[last, :, start : self.end]
         if not self.starts:
-            self.end = 0
+            self._clear()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
@@ -76,7 +78,7 @@ class BatchCache(Cache):
         return keys[first_row:end_row, :, first:end], values[first_row:end_row, :, first:end]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The window's columns before what is being written; positions and masks are given to the model by the batch."""
+        """The window's columns; positions and masks come from the batch, so no model has to count them."""
         return self._window[3] - self._window[2]
 
     def _stored(self) -> list[Tensor]:
@@ -87,29 +89,32 @@ class BatchCache(Cache):
         for stored, like in ((self._keys, keys), (self._values, values)):
             stored[layer] = like.new_zeros(self._row_capacity, like.shape[1], self._column_capacity, like.shape[3])
 
-    def _make_room(self, rows: int, columns: int) -> None:
-        if columns > self._column_capacity and self.first_column >= COLUMN_BLOCK:
-            self._move(-self.first_column)
-            columns = min(columns, self.end + 1)
+    def _clear(self) -> None:
+        self.end = 0
+        if self._column_capacity > KEPT_COLUMNS:
+            self._row_capacity = self._column_capacity = 0
+            self._keys = [None] * len(self._keys)
+            self._values = [None] * len(self._values)
+
+    def _grow(self, rows: int, columns: int) -> None:
         if rows <= self._row_capacity and columns <= self._column_capacity:
             return
         if rows > self._row_capacity:
             self._row_capacity = max(rows, 2 * self._row_capacity)
-        if columns > self._column_capacity:
-            self._column_capacity = -(-columns // COLUMN_BLOCK) * COLUMN_BLOCK
+        old_columns = self._column_capacity
+        self._column_capacity = max(old_columns, -(-columns // COLUMN_BLOCK) * COLUMN_BLOCK)
         for stored in (self._keys, self._values):
             for layer, old in enumerate(stored):
                 if old is not None:
                     new = old.new_zeros(self._row_capacity, old.shape[1], self._column_capacity, old.shape[3])
-                    new[: self.row_count, :, : self.end] = old[: self.row_count, :, : self.end]
+                    new[: self.row_count, :, :old_columns] = old[: self.row_count]
                     stored[layer] = new
 
     def _move(self, columns: int) -> None:
         """Shift all rows by so many columns, to the right to let a longer prompt in, to the left to use freed ones."""
         first, end = self.first_column, self.end
-        if columns > 0 and self.row_count:
-            self._make_room(self.row_count, end + columns)
         if self.row_count:
+            self._grow(self.row_count, end + columns)
             for stored in self._stored():
                 kept = stored[: self.row_count, :, first:end].clone()
                 stored[: self.row_count, :, first + columns : end + columns] = kept

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 CACHED_COMPOSITIONS = 8
 
@@ -95,9 +96,9 @@ class AdaptedLinear(nn.Module):
         return outputs
 
 
-def adapt_linears(network: nn.Module, composition: Composition) -> dict[str, AdaptedLinear]:
+def adapt_linears(network: PreTrainedModel, composition: Composition) -> dict[str, AdaptedLinear]:
     """Put an adapted layer in the place of every linear layer but the output head; by name, as peft counts them."""
-    head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
+    head = network.get_output_embeddings()  # type: ignore[no-untyped-call]
     adapted = {}
     for name, module in list(network.named_modules()):
         if type(module) is nn.Linear and module is not head:
