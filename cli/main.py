@@ -4,6 +4,13 @@ from typing import Annotated
 
 import typer
 
+from cli import agents, keys
+from cli.adapters import adapters, promote, rollback
+from cli.chat import chat
+from cli.feedback import feedback
+from cli.learning import learn, runs
+from cli.options import Json
+
 app = typer.Typer(
     name="nock",
     help="Online learning for deployed chat agents.",
@@ -29,6 +36,25 @@ def down() -> None:
     from cli.up.commands import take_down
 
     raise typer.Exit(take_down())
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show the processes, the gateway and the agents; status 0 only if all is well."""
+    from cli.up.commands import tell_status
+
+    raise typer.Exit(tell_status(as_json=as_json))
+
+
+app.command("chat")(chat)
+app.command("feedback")(feedback)
+app.command("learn")(learn)
+app.command("runs")(runs)
+app.command("adapters")(adapters)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.add_typer(agents.app, name="agents")
+app.add_typer(keys.app, name="keys")
 
 
 if __name__ == "__main__":

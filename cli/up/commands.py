@@ -18,6 +18,7 @@ from cli.up.progress import Steps
 from cli.up.readiness import start_count, tail
 from cli.up.settings import UpSettings
 from cli.up.stack import Stack
+from cli.up.status import print_status, read_status
 from cli.up.stopping import is_alive, stop
 from cli.up.supervision import GONE, Supervisor
 
@@ -70,6 +71,16 @@ def take_down() -> int:
         ended = end_leftovers(home)
         steps.say(f"Ended what a killed stack had left: {', '.join(ended)}." if ended else "Nothing was running.")
         return 0
+    return 1
+
+
+def tell_status(*, as_json: bool) -> int:
+    """Show how the stack is; 0 only if all is well."""
+    with _reported():
+        home = Home.from_environment()
+        status = read_status(home, UpSettings.from_environment())
+        print_status(home, status, as_json=as_json)
+        return 0 if status.well else 1
     return 1
 
 

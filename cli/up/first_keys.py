@@ -1,9 +1,8 @@
 """The keys that a laptop stack makes for itself: one of each scope, in a file that only its owner reads."""
 
-import json
-import os
 from pathlib import Path
 
+from cli.keys_file import read_keys, write_keys
 from core.domain.keys import Scope, hash_secret, new_secret
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
@@ -30,27 +29,3 @@ async def ensure_keys(file: Path, database_url: str) -> list[str]:
     if renewed:
         write_keys(file, secrets)
     return renewed
-
-
-def read_keys(file: Path) -> dict[str, str]:
-    """The keys by scope; none where the file is lost or damaged, for then new ones are made."""
-    try:
-        content = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {scope: key for scope, key in content.items() if isinstance(key, str)}
-
-
-def write_keys(file: Path, secrets: dict[str, str]) -> None:
-    """Write all or nothing, unreadable to others from the first byte on."""
-    new = file.with_name(file.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump(secrets, opened, indent=2)
-        opened.write("\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.replace(file)

@@ -62,11 +62,18 @@ def _failure(home: Home, state: ProgramState) -> str | None:
 
 def http_answers(url: str) -> bool:
     """Whether a GET is answered with 200."""
+    return http_body(url)[0]
+
+
+def http_body(url: str) -> tuple[bool, str]:
+    """Whether a GET is answered with 200, and what is said."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+            return answer.status == 200, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return False, error.read().decode(errors="replace")
+    except OSError as error:
+        return False, str(error)
 
 
 def last_line(log: Path) -> str:

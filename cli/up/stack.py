@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from cli.agents import BadAgentFile, agent_files, apply_agent
+from cli.gateway import FAILURES, Gateway
 from cli.up import embedded_postgres, embedded_redis
 from cli.up.checks import check_disk, check_packages, check_ports
 from cli.up.errors import StartError
@@ -46,7 +48,7 @@ class Stack:
                 embedded_postgres.prepare(self.home.postgres, self.home.sockets / "postgres")
         process = launch(self.home, programs, self.environment, detached=detached)
         try:
-            self._start_in_order()
+            self._start_in_order(name)
         except BaseException:
             stop(self.home, process.pid, self.steps)
             raise
@@ -65,7 +67,7 @@ class Stack:
         check_ports(self.settings)
         check_disk(self.home)
 
-    def _start_in_order(self) -> None:
+    def _start_in_order(self, model_name: str) -> None:
         """What takes long starts as soon as it can, and is waited for when it is needed."""
         settings, database_url = self.settings, self.environment["NOCK_DATABASE_URL"]
         sockets = self.home.sockets / "postgres"
@@ -87,6 +89,7 @@ class Stack:
             health = f"http://127.0.0.1:{settings.engine_port}/health"
             self._wait("engine", "Engine", lambda: http_answers(health), seconds=900)
         self._wait("gateway", "Gateway", lambda: http_answers(f"{settings.url}/readyz"), seconds=60)
+        self._apply_agents(model_name)
         self._wait("learner", "Learner", lambda: self._takes_tasks("learner"), seconds=180)
         self._wait("worker", "Worker", lambda: self._takes_tasks("worker"), seconds=180)
         self._start("beat", "Beat", lambda: state_of(self.home, self.supervisor, "beat").state == "RUNNING", seconds=20)
@@ -105,6 +108,15 @@ class Stack:
         if state.state == "RUNNING" and time.time() - state.started_at > BUSY_SECONDS:
             return True
         return worker_answers(self.environment["NOCK_REDIS_URL"], f"{name}@nock")
+
+    def _apply_agents(self, model_name: str) -> None:
+        gateway = Gateway(self.settings.url, None, scope="admin")
+        with self.steps.step("Agents"):
+            try:
+                done = [apply_agent(gateway, file, defaults={"base_model": model_name}) for file in agent_files()]
+            except (*FAILURES, BadAgentFile) as error:
+                raise StartError(f"An agent could not be applied: {error}", advice="Mend its file.") from error
+        self.steps.say(f"  {'; '.join(done) if done else 'There are no agents/*.yaml here.'}")
 
     def _migrate(self) -> None:
         log = self.home.log("migrations")

@@ -1,0 +1,114 @@
+"""`nock keys`: make, list and revoke API keys, over HTTP or, where no admin key is at hand, against the database."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gateway import Gateway, Unreachable, clear_errors, fail
+from cli.keys_file import read_keys
+from cli.options import Json, Key, Url
+from cli.tables import show
+from cli.up.home import Home
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+SCOPES = ("chat", "feedback", "admin")
+COLUMNS = ("key_id", "scopes", "agents", "created_at", "expires_at", "revoked_at")
+
+
+@app.command("create")
+def create(
+    scope: Annotated[list[str], typer.Option(help="chat, feedback or admin; again for several.")],
+    agent: Annotated[list[str] | None, typer.Option(help="Only for this agent; again for several.")] = None,
+    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Make a key and print its secret, once. Without an admin key it goes straight to NOCK_DATABASE_URL."""
+    unknown = sorted(set(scope) - set(SCOPES))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: a scope is one of {', '.join(SCOPES)}")
+    gateway = Gateway(url, key, scope="admin")
+    made = None
+    with clear_errors():
+        if gateway.key is not None:
+            made = _create_over_http(gateway, scope, agent, name)
+    if made is None:
+        made = _create_in_database(scope, agent, name)
+    typer.secho(f"{made['key_id']} for {', '.join(sorted(scope))}; the secret is shown this once:", err=True, dim=True)
+    typer.echo(made["secret"])
+
+
+@app.command("list")
+def list_command(as_json: Json = False, url: Url = None, key: Key = None) -> None:
+    """List the keys, never their secrets."""
+    with clear_errors():
+        found = Gateway(url, key, scope="admin").call("GET", "/admin/keys")["data"]
+    show(found, COLUMNS, as_json=as_json, empty="No keys.")
+
+
+@app.command("revoke")
+def revoke(key_id: Annotated[str, typer.Argument(help="key_…")], url: Url = None, key: Key = None) -> None:
+    """Revoke a key; within two seconds nobody takes it any more."""
+    with clear_errors():
+        Gateway(url, key, scope="admin").call("DELETE", f"/admin/keys/{key_id}")
+    typer.echo(f"{key_id} is revoked")
+
+
+@app.command("show")
+def show_command(scope: Annotated[str, typer.Argument(help="chat, feedback or admin.")]) -> None:
+    """Print a key of this machine's stack, for scripts: "Authorization: Bearer $(nock keys show chat)"."""
+    file = Home.from_environment().keys
+    secret = read_keys(file).get(scope)
+    if secret is None:
+        fail(f"{file} holds no {scope} key: `nock up` makes one of each scope ({', '.join(SCOPES)}).")
+    typer.echo(secret)
+
+
+def _create_over_http(
+    gateway: Gateway, scopes: list[str], agents: list[str] | None, name: str | None
+) -> dict[str, Any] | None:
+    """None where nothing answers: the database may all the same."""
+    body = {"scopes": scopes, "agents": agents, "name": name}
+    try:
+        return gateway.call("POST", "/admin/keys", {field: value for field, value in body.items() if value})
+    except Unreachable:
+        return None
+
+
+def _create_in_database(scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
+    import asyncio
+    import os
+
+    from sqlalchemy.exc import DBAPIError
+
+    from cli.up import embedded_postgres
+
+    sockets = Home.from_environment().sockets / "postgres"
+    database_url = os.environ.get("NOCK_DATABASE_URL")
+    if not database_url:
+        if not embedded_postgres.answers(sockets):
+            fail("Neither a gateway nor a database answers: start `nock up`, or set NOCK_DATABASE_URL.")
+        database_url = embedded_postgres.url(sockets)
+    try:
+        return asyncio.run(_add_key(database_url, scopes, agents, name))
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        fail(f"The database refused: {reason} (are the migrations done? python -m core.storage.migrations upgrade)")
+
+
+async def _add_key(database_url: str, scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
+    from core.domain.ids import Prefix, public
+    from core.domain.keys import Scope, hash_secret, new_secret
+    from core.storage.database import Database, connect
+    from core.storage.repositories import keys
+
+    secret = new_secret()
+    engine = connect(database_url)
+    try:
+        async with Database(engine).transaction() as session:
+            key = await keys.add_key(
+                session, secret_hash=hash_secret(secret), scopes=map(Scope, scopes), agents=agents, name=name
+            )
+        return {"key_id": public(Prefix.KEY, key.id), "secret": secret}
+    finally:
+        await engine.dispose()

@@ -1,0 +1,100 @@
+"""What `nock status` knows: the processes, whether the gateway is ready, the agents and their stable version."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from cli.gateway import FAILURES, Gateway
+from cli.tables import show
+from cli.up.home import Home
+from cli.up.readiness import http_body, start_count
+from cli.up.settings import UpSettings
+from cli.up.supervision import GONE, ProgramState, Supervisor
+
+COLUMNS = ("process", "state", "pid", "uptime", "restarts", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A stack at a glance."""
+
+    running: bool
+    processes: list[dict[str, Any]]
+    gateway: dict[str, Any]
+    agents: list[dict[str, Any]]
+
+    @property
+    def well(self) -> bool:
+        """All processes run, and the gateway is ready."""
+        steady = all(process["state"] == "running" for process in self.processes)
+        return self.running and steady and bool(self.gateway["ready"])
+
+
+def read_status(home: Home, settings: UpSettings) -> Status:
+    """Ask the supervisor, then the gateway."""
+    try:
+        states = Supervisor(home).states()
+    except GONE:
+        return Status(False, [], {"url": settings.url, "ready": False, "says": None}, [])
+    ready, says = http_body(f"{settings.url}/readyz")
+    gateway = {"url": settings.url, "ready": ready, "says": says}
+    processes = [_describe(home, state) for state in states]
+    return Status(True, processes, gateway, _agents(settings) if ready else [])
+
+
+def print_status(home: Home, status: Status, *, as_json: bool) -> None:
+    """For people, or for scripts."""
+    if as_json:
+        print_json = {"well": status.well, "home": str(home.folder), **asdict(status)}
+        Console().print_json(json.dumps(print_json))
+        return
+    console = Console(highlight=False)
+    if not status.running:
+        console.print(f"Nock does not run on {home.folder}: start it with `nock up`.", soft_wrap=True)
+        return
+    rows = [{**row, "uptime": _duration(row["uptime_seconds"])} for row in status.processes]
+    show(rows, COLUMNS, as_json=False, empty="No processes.")
+    says = "ready" if status.gateway["ready"] else f"not ready: {status.gateway['says']}"
+    console.print(f"\nGateway {status.gateway['url']} {says}\n", markup=False, soft_wrap=True)
+    show(status.agents, ("agent", "stable", "canary", "weight"), as_json=False, empty="No agents are known.")
+
+
+def _describe(home: Home, state: ProgramState) -> dict[str, Any]:
+    pid = _program_pid(home, state.name) if state.state in ("RUNNING", "STARTING") else None
+    return {
+        "process": state.name,
+        "state": state.state.lower(),
+        "pid": pid,
+        "uptime_seconds": None if pid is None else max(0, round(time.time() - state.started_at)),
+        "restarts": max(0, start_count(home, state.name) - 1),
+        "log": str(home.log(state.name)),
+    }
+
+
+def _program_pid(home: Home, name: str) -> int | None:
+    """The program's own process, not its tether's."""
+    try:
+        pid = int(home.pids(name).read_text().split()[-1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pid if psutil.pid_exists(pid) else None
+
+
+def _agents(settings: UpSettings) -> list[dict[str, Any]]:
+    gateway = Gateway(settings.url, None, scope="admin")
+    try:
+        names = [agent["name"] for agent in gateway.call("GET", "/admin/agents")["data"]]
+        return [gateway.call("GET", f"/admin/agents/{name}/rollout") for name in names]
+    except FAILURES:
+        return []  # a stack whose keys were made elsewhere: the rest of the status is still true
+
+
+def _duration(seconds: int | None) -> str:
+    if seconds is None:
+        return "-"
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
