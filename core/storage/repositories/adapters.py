@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -71,6 +71,20 @@ async def list_candidates(session: AsyncSession, agent_id: UUID) -> Sequence[Ada
         AdapterVersion.agent_id == agent_id, AdapterVersion.state == AdapterState.CANDIDATE
     )
     return (await session.scalars(statement)).all()
+
+
+async def retire_candidates(session: AsyncSession, agent_id: UUID, *, but: UUID) -> None:
+    """Let the newest candidate supersede the others; one that is promoted at this moment is a candidate no more."""
+    await session.execute(
+        update(AdapterVersion)
+        .where(
+            AdapterVersion.agent_id == agent_id,
+            AdapterVersion.state == AdapterState.CANDIDATE,
+            AdapterVersion.id != but,
+        )
+        .values(state=AdapterState.RETIRED)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def list_needed(session: AsyncSession) -> Sequence[AdapterVersion]:

@@ -1,10 +1,10 @@
 """Conversations and episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -78,6 +78,12 @@ async def list_episodes(session: AsyncSession, conversation_id: UUID) -> Sequenc
     return (await session.scalars(statement)).all()
 
 
+async def list_episodes_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> Sequence[Episode]:
+    """The episodes of several conversations, each conversation's in order."""
+    statement = select(Episode).where(Episode.conversation_id.in_(list(conversation_ids)))
+    return (await session.scalars(statement.order_by(Episode.conversation_id, Episode.ordinal))).all()
+
+
 async def add_episode(session: AsyncSession, episode: Episode) -> Episode:
     """Insert, or return the one that another request put at the same place first."""
     columns = {
@@ -136,14 +142,29 @@ async def list_idle(session: AsyncSession, *, limit: int) -> Sequence[UUID]:
     statement = (
         select(Conversation.id)
         .join(Agent, Agent.id == Conversation.agent_id)
-        .where(
-            Conversation.state == ConversationState.OPEN,
-            Conversation.last_turn_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, Agent.idle_seconds),
-        )
+        .where(*_is_idle())
         .order_by(Conversation.last_turn_at)
         .limit(limit)
     )
     return (await session.scalars(statement)).all()
+
+
+async def lock_idle(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
+    """The row, locked and read afresh, if it still is open and idle; None when somebody spoke meanwhile."""
+    statement = (
+        select(Conversation)
+        .join(Agent, Agent.id == Conversation.agent_id)
+        .where(Conversation.id == conversation_id, *_is_idle())
+        .with_for_update(of=Conversation)
+        .execution_options(populate_existing=True)
+    )
+    found: Conversation | None = await session.scalar(statement)
+    return found
+
+
+def _is_idle() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    patience = func.make_interval(0, 0, 0, 0, 0, 0, Agent.idle_seconds)
+    return Conversation.state == ConversationState.OPEN, Conversation.last_turn_at < func.now() - patience
 
 
 async def count_matured_since(session: AsyncSession, agent_id: UUID, since: datetime | None) -> int:

@@ -81,10 +81,36 @@ async def end_run(session: AsyncSession, run_id: UUID, *, holder: UUID, state: R
     )
 
 
+async def give_back_run(session: AsyncSession, run_id: UUID, *, holder: UUID, reason: str, counts: bool) -> bool:
+    """Queue the run again for whoever comes next; `counts` False: this attempt was interrupted and did not fail."""
+    attempts = LearnerRun.attempts if counts else LearnerRun.attempts - 1
+    return await _update_held(
+        session,
+        run_id,
+        holder,
+        state=RunState.QUEUED,
+        reason=reason,
+        attempts=attempts,
+        progress=0.0,
+        lease_until=None,
+        lease_holder=None,
+    )
+
+
+async def lock_held_run(session: AsyncSession, run_id: UUID, *, holder: UUID) -> bool:
+    """Whether the run is this worker's; if so nobody takes it before the transaction ends."""
+    statement = select(LearnerRun.id).where(LearnerRun.id == run_id, _is_held_by(holder)).with_for_update()
+    return (await session.scalar(statement)) is not None
+
+
+def _is_held_by(holder: UUID) -> ColumnElement[bool]:
+    return and_(LearnerRun.lease_holder == holder, LearnerRun.state == RunState.RUNNING)
+
+
 async def _update_held(session: AsyncSession, run_id: UUID, holder: UUID, **values: object) -> bool:
     statement = (
         update(LearnerRun)
-        .where(LearnerRun.id == run_id, LearnerRun.lease_holder == holder, LearnerRun.state == RunState.RUNNING)
+        .where(LearnerRun.id == run_id, _is_held_by(holder))
         .values(**values)
         .execution_options(synchronize_session=False)
     )
@@ -106,6 +132,12 @@ async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | 
     )
     run: LearnerRun | None = await session.scalar(statement.limit(1))
     return run
+
+
+async def list_successes(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:
+    """The agent's runs that succeeded, newest first."""
+    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED)
+    return (await session.scalars(statement.order_by(LearnerRun.id.desc()))).all()
 
 
 async def newest_run(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:

@@ -1,11 +1,11 @@
 """The reward ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,12 @@ async def list_entries(session: AsyncSession, conversation_id: UUID) -> Sequence
     """All entries about a conversation and its turns, in the ledger's order."""
     statement = select(RewardEntry).where(RewardEntry.conversation_id == conversation_id).order_by(RewardEntry.sequence)
     return (await session.scalars(statement)).all()
+
+
+async def list_entries_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> Sequence[RewardEntry]:
+    """All entries about several conversations, in the ledger's order."""
+    statement = select(RewardEntry).where(RewardEntry.conversation_id.in_(list(conversation_ids)))
+    return (await session.scalars(statement.order_by(RewardEntry.sequence))).all()
 
 
 async def find_entry(session: AsyncSession, entry_id: UUID) -> RewardEntry | None:
@@ -56,6 +62,7 @@ async def list_dead_letters(session: AsyncSession, *, after: UUID | None, limit:
     return (await session.scalars(statement)).all()
 
 
-async def forget_dead_letters(session: AsyncSession, before: datetime) -> None:
-    for letter in (await session.scalars(select(DeadLetter).where(DeadLetter.received_at < before))).all():
-        await session.delete(letter)
+async def forget_dead_letters(session: AsyncSession, before: datetime) -> int:
+    """Delete those received before a time; how many they were."""
+    gone = await session.execute(delete(DeadLetter).where(DeadLetter.received_at < before))
+    return int(gone.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely

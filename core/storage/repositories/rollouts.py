@@ -74,6 +74,12 @@ async def add_event(session: AsyncSession, event: RolloutEvent) -> None:
     await session.flush()
 
 
+async def list_events(session: AsyncSession, agent_id: UUID) -> Sequence[RolloutEvent]:
+    """Every move of the agent's pointer, oldest first."""
+    statement = select(RolloutEvent).where(RolloutEvent.agent_id == agent_id).order_by(RolloutEvent.generation)
+    return (await session.scalars(statement.order_by(RolloutEvent.id))).all()
+
+
 async def version_before(session: AsyncSession, agent_id: UUID, stable_id: UUID) -> UUID | None:
     """The version that was in service when `stable_id` was last promoted."""
     statement = (

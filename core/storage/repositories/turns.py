@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.models import Turn, TurnTokens
+from core.storage.models import Episode, Turn, TurnTokens
 
 
 async def find_turn(session: AsyncSession, turn_id: UUID) -> Turn | None:
@@ -15,6 +15,17 @@ async def find_turn(session: AsyncSession, turn_id: UUID) -> Turn | None:
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:
     statement = select(Turn).where(Turn.conversation_id == conversation_id).order_by(Turn.index, Turn.id)
+    return (await session.scalars(statement)).all()
+
+
+async def list_turns_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> Sequence[Turn]:
+    """The turns of several conversations, each conversation's in order."""
+    statement = (
+        select(Turn)
+        .join(Episode, Episode.id == Turn.episode_id)
+        .where(Turn.conversation_id.in_(list(conversation_ids)))
+        .order_by(Turn.conversation_id, Episode.ordinal, Turn.index, Turn.id)
+    )
     return (await session.scalars(statement)).all()
 
 
