@@ -51,15 +51,15 @@ def agent_files() -> list[Path]:
 
 
 def apply_agent(gateway: Gateway, file: Path, *, defaults: Mapping[str, Any] | None = None) -> str:
-    """Make one agent what its file says; one line that says what that took."""
-    wanted = {**(defaults or {}), **read_agent(file)}
+    """Make one agent what its file says; one line that says what that took. Defaults are for agents that are new."""
+    wanted = read_agent(file)
     name = wanted["name"]
     try:
         current = gateway.call("GET", f"/admin/agents/{name}")
     except Refused as refusal:
         if refusal.status != 404:
             raise
-        gateway.call("POST", "/admin/agents", wanted)
+        gateway.call("POST", "/admin/agents", {**(defaults or {}), **wanted})
         return f"{name}: created"
     changes = {field: value for field, value in wanted.items() if not _holds(current.get(field), value)}
     if not changes:

@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Online learning for deployed chat agents.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 
 

@@ -13,14 +13,15 @@ from rich.console import Console
 
 from cli.up.errors import StartError
 from cli.up.home import Home
+from cli.up.journal import read_journal
 from cli.up.lock import holder, only_one
 from cli.up.progress import Steps
-from cli.up.readiness import start_count, tail
+from cli.up.readiness import tail
 from cli.up.settings import UpSettings
 from cli.up.stack import Stack
 from cli.up.status import print_status, read_status
 from cli.up.stopping import is_alive, stop
-from cli.up.supervision import GONE, Supervisor
+from cli.up.supervision import Supervisor, SupervisorGone
 
 LOG_LINES = 12
 
@@ -61,7 +62,7 @@ def take_down() -> int:
             return 0
         try:
             supervisor = Supervisor(home).pid()
-        except GONE:
+        except SupervisorGone:
             supervisor = None
         if supervisor is not None:
             stop(home, supervisor, steps)
@@ -87,10 +88,10 @@ def tell_status(*, as_json: bool) -> int:
 def _stay(home: Home, pid: int, steps: Steps) -> None:
     """Say when a program was started again; end when the supervisor does."""
     supervisor = Supervisor(home)
-    seen = {state.name: start_count(home, state.name) for state in supervisor.states()}
+    seen = {state.name: read_journal(home.journal(state.name)).start_count for state in supervisor.states()}
     while is_alive(pid):
         for name, before in seen.items():
-            seen[name] = start_count(home, name)
+            seen[name] = read_journal(home.journal(name)).start_count
             if seen[name] > before:
                 steps.say(f"{name} had ended and was started again; see {home.log(name)}", style="yellow")
         time.sleep(0.5)

@@ -62,9 +62,9 @@ class Home:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def pids(self, name: str) -> Path:
-        """One line for each start of a program since the stack came up: its process id."""
-        return self.run / f"{name}.pids"
+    def journal(self, name: str) -> Path:
+        """A line for each start and each end of a program since the stack came up."""
+        return self.run / f"{name}.journal"
 
     def prepare(self) -> None:
         """Make the folders."""

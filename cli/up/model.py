@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from cli.up.errors import StartError
@@ -13,6 +14,25 @@ from cli.up.settings import DEFAULT_MODEL
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
+
+
+def served_base(engine_url: str, asked: str | None) -> str:
+    """The name of the base model that an engine of yours serves; the learner needs the same one, so they must agree."""
+    try:
+        with urllib.request.urlopen(f"{engine_url}/v1/models", timeout=10) as answer:
+            cards = json.load(answer)["data"]
+        base = next(str(card["id"]) for card in cards if not card.get("parent"))
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise StartError(
+            f"The engine at {engine_url} does not list its models: {error or type(error).__name__}.",
+            advice="Start it first, and check NOCK_ENGINE_URLS (addresses without /v1, comma between several).",
+        ) from error
+    if asked is None and base != DEFAULT_MODEL:
+        raise StartError(
+            f"The engine at {engine_url} serves {base}.",
+            advice="The learner needs that model too: name its folder or Hugging Face id in NOCK_MODEL.",
+        )
+    return base
 
 
 def find_model(home: Home, asked: str | None, tell: Tell) -> tuple[Path, str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cli.up.errors import StartError
 from cli.up.home import Home
+from cli.up.journal import read_journal
 from cli.up.progress import Tell
-from cli.up.supervision import GONE, ProgramState, Supervisor
+from cli.up.supervision import ProgramState, Supervisor, SupervisorGone
 
 # A second start may succeed where the first met the remains of a crash; a third that fails has another reason.
 MOST_STARTS = 3
@@ -36,27 +37,20 @@ def state_of(home: Home, supervisor: Supervisor, name: str) -> ProgramState:
     """What the supervisor says of a program."""
     try:
         return next(state for state in supervisor.states() if state.name == name)
-    except GONE as error:
+    except SupervisorGone as error:
         raise StartError(
             "The supervisor was stopped or killed.", advice="Start again.", log=home.log("supervisord")
         ) from error
 
 
-def start_count(home: Home, name: str) -> int:
-    """How often a program was started since the stack came up."""
-    try:
-        return len(home.pids(name).read_text().split())
-    except FileNotFoundError:
-        return 0
-
-
 def _failure(home: Home, state: ProgramState) -> str | None:
+    journal = read_journal(home.journal(state.name))
     if state.state == "FATAL":
         return "cannot be started"
-    if state.state in ("BACKOFF", "EXITED") and state.exit_status == WRONG_USAGE:
+    if journal.status == WRONG_USAGE:
         return "refused to start"
-    if state.state in ("BACKOFF", "EXITED") and start_count(home, state.name) >= MOST_STARTS:
-        return f"ended with status {state.exit_status}, {MOST_STARTS} times in a row"
+    if journal.status is not None and journal.start_count >= MOST_STARTS:
+        return f"ended with status {journal.status}, {MOST_STARTS} times running"
     return None
 
 

@@ -15,7 +15,7 @@ from cli.up.errors import StartError
 from cli.up.first_keys import ensure_keys
 from cli.up.home import Home
 from cli.up.leftovers import end_leftovers
-from cli.up.model import find_model
+from cli.up.model import find_model, served_base
 from cli.up.programs import list_programs, shared_environment
 from cli.up.progress import Steps
 from cli.up.readiness import http_answers, state_of, wait_until_ready, worker_answers
@@ -41,6 +41,8 @@ class Stack:
         self._check()
         with self.steps.step("Model") as tell:
             model, name = find_model(self.home, self.settings.model, tell)
+            if self.settings.engine_urls is not None:
+                name = served_base(self.settings.engine_urls.split(",")[0].strip().rstrip("/"), self.settings.model)
         self.environment = shared_environment(self.home, self.settings, model)
         programs = list_programs(self.home, self.settings, model, name)
         if self.settings.database_url is None:

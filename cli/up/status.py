@@ -5,15 +5,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psutil
 from rich.console import Console
 
 from cli.gateway import FAILURES, Gateway
 from cli.tables import show
 from cli.up.home import Home
-from cli.up.readiness import http_body, start_count
+from cli.up.journal import read_journal
+from cli.up.readiness import http_body
 from cli.up.settings import UpSettings
-from cli.up.supervision import GONE, ProgramState, Supervisor
+from cli.up.supervision import ProgramState, Supervisor, SupervisorGone
 
 COLUMNS = ("process", "state", "pid", "uptime", "restarts", "log")
 
@@ -38,7 +38,7 @@ def read_status(home: Home, settings: UpSettings) -> Status:
     """Ask the supervisor, then the gateway."""
     try:
         states = Supervisor(home).states()
-    except GONE:
+    except SupervisorGone:
         return Status(False, [], {"url": settings.url, "ready": False, "says": None}, [])
     ready, says = http_body(f"{settings.url}/readyz")
     gateway = {"url": settings.url, "ready": ready, "says": says}
@@ -64,24 +64,16 @@ def print_status(home: Home, status: Status, *, as_json: bool) -> None:
 
 
 def _describe(home: Home, state: ProgramState) -> dict[str, Any]:
-    pid = _program_pid(home, state.name) if state.state in ("RUNNING", "STARTING") else None
+    journal = read_journal(home.journal(state.name))
+    runs = state.state == "RUNNING" and journal.status is None
     return {
         "process": state.name,
         "state": state.state.lower(),
-        "pid": pid,
-        "uptime_seconds": None if pid is None else max(0, round(time.time() - state.started_at)),
-        "restarts": max(0, start_count(home, state.name) - 1),
+        "pid": journal.pid if runs else None,
+        "uptime_seconds": max(0, round(time.time() - state.started_at)) if runs else None,
+        "restarts": max(0, journal.start_count - 1),
         "log": str(home.log(state.name)),
     }
-
-
-def _program_pid(home: Home, name: str) -> int | None:
-    """The program's own process, not its tether's."""
-    try:
-        pid = int(home.pids(name).read_text().split()[-1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pid if psutil.pid_exists(pid) else None
 
 
 def _agents(settings: UpSettings) -> list[dict[str, Any]]:

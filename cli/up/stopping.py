@@ -7,9 +7,10 @@ import time
 import psutil
 
 from cli.up.home import Home
+from cli.up.journal import read_journal
 from cli.up.leftovers import end_leftovers
 from cli.up.progress import Steps
-from cli.up.supervision import GONE, Supervisor
+from cli.up.supervision import Supervisor, SupervisorGone
 
 # The sum of what each program is given to stop in, and some more.
 PATIENCE_SECONDS = 100
@@ -17,15 +18,12 @@ PATIENCE_SECONDS = 100
 
 def stop(home: Home, pid: int, steps: Steps) -> None:
     """Stop all programs, last started first, then the supervisor, whose process or tether `pid` is."""
-    supervisor = Supervisor(home)
     with steps.step("Stopping") as tell:
         try:
-            with contextlib.suppress(*GONE):
-                supervisor.shut_down()
+            names = _shut_down(Supervisor(home))
             deadline = time.monotonic() + PATIENCE_SECONDS
             while is_alive(pid) and time.monotonic() < deadline:
-                with contextlib.suppress(*GONE):
-                    tell(", ".join(state.name for state in supervisor.states() if state.state == "STOPPING"))
+                tell(", ".join(name for name in names if read_journal(home.journal(name)).status is None))
                 time.sleep(0.1)
         except KeyboardInterrupt:
             steps.say("Stopping at once")
@@ -34,6 +32,16 @@ def stop(home: Home, pid: int, steps: Steps) -> None:
             return
         _kill(pid)
         end_leftovers(home)
+
+
+def _shut_down(supervisor: Supervisor) -> list[str]:
+    """Begin to stop; the programs that ran."""
+    try:
+        names = [state.name for state in supervisor.states() if state.state in ("RUNNING", "STARTING")]
+        supervisor.shut_down()
+    except SupervisorGone:
+        return []
+    return names
 
 
 def is_alive(pid: int) -> bool:

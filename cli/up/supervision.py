@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from cli.up import tether
 from cli.up.errors import StartError
@@ -21,7 +21,10 @@ from cli.up.programs import Program
 # With a pause that grows by a second each time, a program that cannot run is tried for more than an hour.
 START_RETRIES = 100
 MARK = "NOCK_STACK"
-GONE = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
+
+
+class SupervisorGone(Exception):
+    """No supervisord takes orders: it was never started, is about to end, or was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,6 @@ class ProgramState:
     name: str
     state: str
     started_at: int
-    exit_status: int
 
 
 def configuration(home: Home, programs: Sequence[Program]) -> str:
@@ -61,7 +63,7 @@ def configuration(home: Home, programs: Sequence[Program]) -> str:
 
 def _section(home: Home, program: Program) -> list[str]:
     held = tether.command(
-        program.argv, pids=home.pids(program.name), stop_signal=program.stop_signal, nice=program.nice
+        program.argv, journal=home.journal(program.name), stop_signal=program.stop_signal, nice=program.nice
     )
     environment = ",".join(f'{name}="{value}"' for name, value in program.environment.items())
     return [
@@ -101,7 +103,7 @@ class Supervisor:
     def is_running(self) -> bool:
         try:
             self._call("getPID")
-        except GONE:
+        except SupervisorGone:
             return False
         return True
 
@@ -116,10 +118,7 @@ class Supervisor:
         """The programs in the order in which they start."""
         answer = self._call("getAllProcessInfo")
         assert isinstance(answer, list)
-        return [
-            ProgramState(info["name"], info["statename"], int(info["start"]), int(info["exitstatus"]))
-            for info in answer
-        ]
+        return [ProgramState(info["name"], info["statename"], int(info["start"])) for info in answer]
 
     def shut_down(self) -> None:
         """Begin to stop all programs, last started first, and supervisord itself."""
@@ -131,6 +130,12 @@ class Supervisor:
         try:
             answer: object = getattr(proxy.supervisor, method)(*arguments)
             return answer
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise SupervisorGone from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise SupervisorGone from fault
+            raise
         finally:
             transport.close()
 
@@ -145,7 +150,7 @@ def launch(
     """
     file = home.run / "supervisord.conf"
     file.write_text(configuration(home, programs))
-    for stale in (socket_path(home), *home.run.glob("*.pids")):
+    for stale in (socket_path(home), *home.run.glob("*.journal")):
         stale.unlink(missing_ok=True)
     argv = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(file)]
     log = home.log("supervisord")

@@ -23,12 +23,12 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def command(
-    argv: list[str], *, pids: Path | None = None, stop_signal: str = "TERM", grace_seconds: float = 3, nice: int = 0
+    argv: list[str], *, journal: Path | None = None, stop_signal: str = "TERM", grace_seconds: float = 3, nice: int = 0
 ) -> list[str]:
     """The command line that runs `argv` under a tether."""
     options = [f"--stop-signal={stop_signal}", f"--grace-seconds={grace_seconds}", f"--nice={nice}"]
-    if pids is not None:
-        options.append(f"--pids={pids}")
+    if journal is not None:
+        options.append(f"--journal={journal}")
     return [sys.executable, "-I", "-S", __file__, *options, "--", *argv]
 
 
@@ -38,7 +38,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
-def run(argv: list[str], *, pids: Path | None, stop_signal: int, grace_seconds: float, nice: int) -> int:
+def run(argv: list[str], *, journal: Path | None, stop_signal: int, grace_seconds: float, nice: int) -> int:
     """Run the command until it ends or our starter does; answer with its exit status."""
     if os.getpgrp() != os.getpid():
         os.setpgrp()  # a Ctrl-C in the terminal must reach only the starter, who stops things in order
@@ -46,9 +46,9 @@ def run(argv: list[str], *, pids: Path | None, stop_signal: int, grace_seconds: 
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     woken = _wake_on_signals()
     child = _start(argv, nice)
-    if pids is not None:
-        _append(pids, child)
+    _note(journal, f"started {child}")
     status = _watch(child, woken, stop_signal, grace_seconds)
+    _note(journal, f"ended {status}")
     _end_orphans(grace_seconds)
     return status
 
@@ -82,12 +82,14 @@ def _start(argv: list[str], nice: int) -> int:
     os._exit(127)
 
 
-def _append(pids: Path, child: int) -> None:
+def _note(journal: Path | None, line: str) -> None:
+    if journal is None:
+        return
     try:
-        with pids.open("a") as file:
-            file.write(f"{child}\n")
-    except OSError as error:  # a full disk must not take down what runs; `nock status` then shows an older pid
-        os.write(2, f"cannot note the process id in {pids}: {error.strerror}\n".encode())
+        with journal.open("a") as file:
+            file.write(f"{line}\n")
+    except OSError as error:  # a full disk must not take down what runs; `nock status` then shows older facts
+        os.write(2, f"cannot note '{line}' in {journal}: {error.strerror}\n".encode())
 
 
 def _watch(child: int, woken: int, stop_signal: int, grace_seconds: float) -> int:
@@ -160,14 +162,16 @@ def _children() -> list[int]:
 def main() -> None:
     """Read the options, then hold the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pids", type=Path, help="file to append the command's process id to, at each start")
+    parser.add_argument("--journal", type=Path, help="file to note each start and end in")
     parser.add_argument("--stop-signal", default="TERM", help="what stops the command in order")
     parser.add_argument("--grace-seconds", type=float, default=3, help="how long it may take before it is killed")
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("argv", nargs="+")
     asked = parser.parse_args()
     number = signal.Signals[f"SIG{asked.stop_signal}"]
-    sys.exit(run(asked.argv, pids=asked.pids, stop_signal=number, grace_seconds=asked.grace_seconds, nice=asked.nice))
+    sys.exit(
+        run(asked.argv, journal=asked.journal, stop_signal=number, grace_seconds=asked.grace_seconds, nice=asked.nice)
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 
 from cli.up import embedded_postgres, embedded_redis
 from cli.up.home import Home
+from cli.up.journal import read_journal
 from cli.up.leftovers import find_leftovers
 from cli.up.programs import Program, postgres
 from cli.up.supervision import Supervisor, launch
@@ -71,7 +72,9 @@ def until(is_so: Callable[[], bool], seconds: float) -> None:
 
 
 def current_pid(home: Home, name: str) -> int:
-    return int(home.pids(name).read_text().split()[-1])
+    pid = read_journal(home.journal(name)).pid
+    assert pid is not None
+    return pid
 
 
 def run_sql(home: Home, statement: str) -> list[tuple[object, ...]]:
