@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, rows out. Knows no torch and no queue."""

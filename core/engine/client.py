@@ -1,6 +1,6 @@
 """One engine: its health, its models, its adapters, its chat completions. Knows vLLM's dialect and no database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +99,7 @@ class EngineClient:
                 raise EngineError("The engine answered something that is not JSON.") from error
             return answer
 
-    async def stream(self, body: Json) -> AsyncIterator[Json]:
+    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
         """The chunks of one chat completion, as they come. Closing the iterator cancels the engine's work."""
         finished = False
         async with self._call("POST", "/v1/chat/completions", body | {"stream": True}, self._reply) as response:

@@ -1,6 +1,6 @@
 """The reward ledger."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -55,10 +55,15 @@ async def get_key(session: AsyncSession, agent_id: UUID, key: str) -> Idempotenc
     return await session.get_one(IdempotencyKey, (agent_id, key))
 
 
-async def list_dead_letters(session: AsyncSession, *, after: UUID | None, limit: int) -> Sequence[DeadLetter]:
+async def list_dead_letters(
+    session: AsyncSession, *, agents: Collection[str] | None, after: UUID | None, limit: int
+) -> Sequence[DeadLetter]:
+    """Oldest first; those that came by a key which saw no more than `agents` (None: all of them)."""
     statement = select(DeadLetter).order_by(DeadLetter.id).limit(limit)
     if after is not None:
         statement = statement.where(DeadLetter.id > after)
+    if agents is not None:
+        statement = statement.where(DeadLetter.agents.contained_by(sorted(agents)))
     return (await session.scalars(statement)).all()
 
 

@@ -1,0 +1,11 @@
+"""Postgres' clock: the one that processes on several machines agree on."""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+async def now(session: AsyncSession) -> datetime:
+    """When this transaction began."""
+    return (await session.scalars(select(func.now()))).one()

@@ -1,0 +1,1 @@
+"""Adapter versions and the rollout: shown, promoted, rolled back, rejected."""

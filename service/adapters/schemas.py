@@ -1,0 +1,62 @@
+"""Versions and the rollout as they are shown and moved."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.domain.adapters import AdapterState
+from service.bodies import Text
+
+Reason = Annotated[Text, Field(max_length=2000)]
+
+
+class PromoteIn(BaseModel):
+    """Why this version goes into service. `force` passes over missing evidence, never over a failed check or probe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = ""
+    force: bool = False
+
+
+class RollBackIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = ""
+
+
+class RejectIn(BaseModel):
+    """`open`: what happens to conversations that this version serves now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = ""
+    open: Literal["cut", "finish"] = "cut"
+
+
+class AdapterOut(BaseModel):
+    adapter: str
+    agent: str
+    state: AdapterState
+    parent: str | None
+    run_id: str | None
+    path: str | None
+    sha256: str | None
+    evidence: dict[str, Any] | None
+    created_at: datetime
+
+
+class Adapters(BaseModel):
+    data: list[AdapterOut]
+    next: str | None = None
+
+
+class RolloutOut(BaseModel):
+    agent: str
+    stable: str
+    canary: str | None
+    weight: float
+    since: datetime
+    by: str
+    reason: str

@@ -1,0 +1,83 @@
+"""POST and GET /admin/agents, GET and PATCH /admin/agents/{agent}, and its rollout."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.errors import InvalidValueError
+from core.domain.ids import Prefix, public
+from core.domain.rewards import Metric
+from core.engine.pool import EnginePool
+from core.storage.models import Agent
+from core.storage.repositories import agents
+from service.agents import service
+from service.agents.schemas import AgentChange, AgentIn, AgentOut, Agents, MetricIn
+from service.bodies import StrictRoute
+from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
+from service.errors import ErrorBody
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
+}
+
+router = APIRouter(prefix="/admin/agents", tags=["admin"], route_class=StrictRoute, responses=ERRORS)
+
+
+@router.post("", status_code=201)
+async def create_agent(body: AgentIn, gateway: GatewayDep, session: SessionDep, key: AdminKeyDep) -> AgentOut:
+    """A new agent, served by its base model from now on."""
+    check_sees(key, body.name)
+    given = _given(body) | {"base_model": body.base_model or _only_base(gateway.pool)}
+    by = public(Prefix.KEY, key.id)
+    return await show(session, await service.create(session, body.name, given, _metrics(body) or [], by=by))
+
+
+@router.get("")
+async def list_agents(session: SessionDep, key: AdminKeyDep) -> Agents:
+    """The agents that this key may see."""
+    rows = [agent for agent in await agents.list_agents(session) if key.sees(agent.name)]
+    return Agents(data=[await show(session, agent) for agent in rows])
+
+
+@router.get("/{agent}")
+async def get_agent(agent: str, session: SessionDep, key: AdminKeyDep) -> AgentOut:
+    """One agent."""
+    check_sees(key, agent)
+    return await show(session, await agents.get_agent(session, agent))
+
+
+@router.patch("/{agent}")
+async def change_agent(agent: str, body: AgentChange, session: SessionDep, key: AdminKeyDep) -> AgentOut:
+    """Change what the body names; every gateway follows at once."""
+    check_sees(key, agent)
+    return await show(session, await service.change(session, agent, _given(body), _metrics(body)))
+
+
+async def show(session: AsyncSession, agent: Agent) -> AgentOut:
+    metrics = await agents.list_metrics(session, agent.id)
+    shown = [MetricIn.model_validate(metric, from_attributes=True) for metric in metrics]
+    fields = {name: getattr(agent, name) for name in AgentOut.model_fields if name != "metrics"}
+    return AgentOut(metrics=shown, **fields)
+
+
+def _given(body: AgentChange) -> dict[str, Any]:
+    """The columns that the body names; null clears a system prompt and means 'not named' elsewhere."""
+    given = body.model_dump(exclude={"name", "metrics"}, exclude_unset=True)
+    given |= {name: getattr(body, name).model_dump() for name in ("sampling", "schedule") if given.get(name)}
+    if given.get("sampling"):
+        given["sampling"] = {name: value for name, value in given["sampling"].items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None or name == "system_prompt"}
+
+
+def _metrics(body: AgentChange) -> list[Metric] | None:
+    return None if body.metrics is None else [Metric(**metric.model_dump()) for metric in body.metrics]
+
+
+def _only_base(pool: EnginePool) -> str:
+    served = {engine.models.base for engine in pool.healthy if engine.models}
+    if len(served) != 1:
+        raise InvalidValueError(
+            f"Say which base_model: the engines serve {', '.join(sorted(served)) or 'none now'}.", param="base_model"
+        )
+    return served.pop()

@@ -1,0 +1,102 @@
+"""An agent as its owner writes it down, in JSON or YAML."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from core.domain.adapters import AGENT_NAME
+from core.domain.rewards import Combine, MetricKind
+from service.bodies import ShortText, Text
+
+AgentName = Annotated[str, StringConstraints(pattern=f"^{AGENT_NAME.pattern}$")]
+
+
+class Sampling(BaseModel):
+    """How the agent speaks where a request does not say. Other fields pass to the engine."""
+
+    model_config = ConfigDict(extra="allow")
+
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class MetricIn(BaseModel):
+    """One thing that outcomes say. Its weight makes it part of the reward; 0 records it only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ShortText
+    kind: MetricKind = MetricKind.FLOAT
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    combine: Combine = Combine.MEAN
+    required: bool = True
+    low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def has_a_range_that_holds_numbers(self) -> "MetricIn":
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must lie below high")
+        return self
+
+
+class Schedule(BaseModel):
+    """When the agent learns by itself: after so many new outcomes and so much time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    min_conversations: Annotated[int, Field(ge=1)] = 24
+    min_seconds: Annotated[float, Field(ge=0)] = 900.0
+
+
+class AgentChange(BaseModel):
+    """What may change of an agent; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_model: ShortText | None = None
+    system_prompt: Annotated[Text, Field(max_length=100_000)] | None = None
+    sampling: Sampling | None = None
+    metrics: list[MetricIn] | None = None
+    discount: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_turns: Annotated[int, Field(ge=1)] | None = None
+    idle_seconds: Annotated[float, Field(gt=0)] | None = None
+    schedule: Schedule | None = None
+    learner: dict[str, Any] | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def names_each_metric_once(cls, metrics: list[MetricIn] | None) -> list[MetricIn] | None:
+        names = [metric.name for metric in metrics or []]
+        if len(set(names)) < len(names):
+            raise ValueError("names a metric twice")
+        return metrics
+
+
+class AgentIn(AgentChange):
+    """A new agent. Without `base_model` it is served by whatever base the engines report, if that is one."""
+
+    name: AgentName
+
+
+class AgentOut(BaseModel):
+    name: str
+    base_model: str
+    system_prompt: str | None
+    sampling: dict[str, Any]
+    metrics: list[MetricIn]
+    discount: float
+    max_turns: int
+    idle_seconds: float
+    schedule: dict[str, Any]
+    learner: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Agents(BaseModel):
+    data: list[AgentOut]
+    next: str | None = None

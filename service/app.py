@@ -1,0 +1,125 @@
+"""The gateway's composition root: opens what a process holds, puts the routes together, closes it all again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import structlog
+from fastapi import FastAPI
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.domain.keys import Scope, hash_secret
+from core.engine.pool import EnginePool, open_pool
+from core.settings import DatabaseSettings, EngineSettings
+from core.storage.database import Database, connect
+from core.storage.repositories import keys
+from service import errors, health
+from service.adapters import routes as adapters_routes
+from service.agents import routes as agents_routes
+from service.bodies import BodyLimit
+from service.chat import routes as chat_routes
+from service.conversations import routes as conversations_routes
+from service.feedback import routes as feedback_routes
+from service.gateway import Gateway
+from service.key_ring import KeyRing
+from service.keys import routes as keys_routes
+from service.routing_table import RoutingTable, follow
+from service.runs import routes as runs_routes
+from service.settings import GatewaySettings
+from service.token_memory import TokenMemory
+
+log = structlog.get_logger()
+
+
+def create_app(
+    settings: GatewaySettings | None = None,
+    database_settings: DatabaseSettings | None = None,
+    engine_settings: EngineSettings | None = None,
+) -> FastAPI:
+    """The gateway, from the environment unless told otherwise."""
+    settings = settings or GatewaySettings()
+    database_settings = database_settings or DatabaseSettings()
+    engine_settings = engine_settings or EngineSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.gateway = await _open(stack, settings, database_settings, engine_settings)
+            yield
+
+    app = FastAPI(
+        title="Nock",
+        version="0.1.0",
+        description="Chat with agents that learn from how their conversations ended.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    errors.install(app)
+    for routes in (
+        chat_routes,
+        feedback_routes,
+        conversations_routes,
+        agents_routes,
+        runs_routes,
+        adapters_routes,
+        keys_routes,
+        health,
+    ):
+        app.include_router(routes.router)
+    return app
+
+
+async def _open(
+    stack: AsyncExitStack,
+    settings: GatewaySettings,
+    database_settings: DatabaseSettings,
+    engine_settings: EngineSettings,
+) -> Gateway:
+    """Open what the process holds. It starts while Postgres or the engines are away, and says so on /readyz."""
+    url = database_settings.database_url
+    engine = connect(url, pool_size=database_settings.database_pool)
+    stack.push_async_callback(engine.dispose)
+    database = Database(engine)
+    pool = await stack.enter_async_context(open_pool(engine_settings))
+    gateway = Gateway(
+        settings=settings,
+        database=database,
+        pool=pool,
+        routing=RoutingTable(),
+        keys=KeyRing(database, settings.key_cache_seconds),
+        tokens=TokenMemory(settings.token_memory),
+    )
+    with suppress(SQLAlchemyError, OSError):
+        await _bootstrap_admin(database, settings)
+        await gateway.routing.refresh(database)
+    await pool.refresh()
+    plain_url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    following = follow(gateway.routing, database, plain_url, settings.routing_poll_seconds, gateway.keys.forget)
+    for work in (following, _watch(pool, settings.engine_check_seconds)):
+        task = asyncio.create_task(work)
+        stack.push_async_callback(_end, task)
+    return gateway
+
+
+async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> None:
+    """Turn the configured secret into an admin key where there is no key yet."""
+    if settings.bootstrap_admin_key is None:
+        return
+    async with database.transaction() as session:
+        if not await keys.list_keys(session):
+            secret = settings.bootstrap_admin_key.get_secret_value()
+            await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.ADMIN], name="bootstrap")
+            log.info("admin key made from NOCK_BOOTSTRAP_ADMIN_KEY")
+
+
+async def _watch(pool: EnginePool, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await pool.refresh()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

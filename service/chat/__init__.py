@@ -1,0 +1,1 @@
+"""Turns: OpenAI's chat completions and plain /chat."""

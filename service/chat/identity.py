@@ -1,0 +1,207 @@
+"""Which conversation and which episode a request belongs to: named by the client, found by its history, or new."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain import ids
+from core.domain.adapters import AdapterName
+from core.domain.conversations import ConversationState, Grouping, Message, extend_head, first_head, split_history
+from core.domain.episodes import Arm, EpisodeEnd
+from core.domain.errors import InvalidRequestError, NotFoundError
+from core.engine.generation import TRUNCATED
+from core.storage.models import Conversation, Episode, Turn
+from core.storage.repositories import adapters, conversations, turns
+
+LONGEST_ID = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who says something to whom: what a conversation is looked up and opened by."""
+
+    agent_id: UUID
+    key_id: UUID
+    end_user: str | None
+    conversation: str | None
+    tags: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The head hashes of a request: before what is new in it, and after."""
+
+    history: bytes
+    request: bytes
+    new: list[Message]
+    resent: bool
+
+    @classmethod
+    def of(cls, speaker: Speaker, messages: list[Message]) -> "Heads":
+        history, new = split_history(messages)
+        head = extend_head(first_head(speaker.agent_id, speaker.end_user, speaker.key_id), history)
+        return cls(head, extend_head(head, new), list(new), bool(history))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a turn will stand: conversation, episode, how many turns were there before, and the version that serves."""
+
+    conversation: Conversation
+    episode: Episode
+    adapter: AdapterName
+    index: int
+    turn_count: int
+    messages: list[Message]
+
+
+async def find_or_open(
+    session: AsyncSession, speaker: Speaker, heads: Heads, retry_window: timedelta
+) -> Conversation | Turn:
+    """The conversation that this request continues or opens, or the turn that it merely asks for again."""
+    if speaker.conversation is not None:
+        conversation = await _find_named(session, speaker)
+        if heads.resent and (again := await _find_retry(session, conversation, heads, retry_window)):
+            return again
+        return conversation
+    if not heads.resent:
+        return await _open(session, speaker, Grouping.NEW)
+    ending = await conversations.list_ending_in(session, speaker.agent_id, heads.history)
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        return await _open(session, speaker, Grouping.AMBIGUOUS)
+    continued = await conversations.list_turns_after(session, speaker.agent_id, heads.history)
+    again = _same_request(continued, heads, retry_window)
+    if again is not None:
+        return again
+    if continued:
+        return await _open(session, speaker, Grouping.BRANCH, parent=continued[0].conversation_id)
+    return await _open(session, speaker, Grouping.NEW)
+
+
+async def take_place(
+    session: AsyncSession,
+    conversation: Conversation,
+    messages: list[Message],
+    heads: Heads,
+    stable: tuple[UUID, AdapterName],
+    pinned: tuple[UUID, AdapterName] | None,
+) -> Place:
+    """The episode that serves the next turn: the open one, or a new one on current routing."""
+    conversation = await conversations.lock_conversation(session, conversation.id)
+    episode = await conversations.newest_episode(session, conversation.id)
+    if pinned is not None and episode is not None and episode.ended_at is None and episode.adapter_id != pinned[0]:
+        await conversations.end_episode(session, episode.id, EpisodeEnd.PINNED)
+        episode = await _start_episode(session, conversation, episode.ordinal + 1, pinned[0], Arm.PINNED)
+    elif episode is None or episode.ended_at is not None:
+        ordinal = 0 if episode is None else episode.ordinal + 1
+        adapter_id, arm = (stable[0], Arm.STABLE) if pinned is None else (pinned[0], Arm.PINNED)
+        episode = await _start_episode(session, conversation, ordinal, adapter_id, arm)
+    conversation.state = ConversationState.OPEN
+    conversation.closed_at = None
+    name = (await adapters.names_of(session, [episode.adapter_id]))[episode.adapter_id]
+    last = await turns.newest_turn(session, conversation.id)
+    continues = last is not None and last.head_hash == heads.history
+    return Place(
+        conversation,
+        episode,
+        name,
+        0 if last is None else last.index + 1,
+        episode.turn_count,
+        heads.new if continues else messages,
+    )
+
+
+async def branch_off(session: AsyncSession, place: Place) -> Place:
+    """A conversation of its own for a turn that lost the race for its place; of the version that has already spoken."""
+    parent, episode = place.conversation, place.episode
+    speaker = Speaker(parent.agent_id, parent.key_id, parent.end_user, None, parent.tags)
+    conversation = await _open(session, speaker, Grouping.BRANCH, parent=parent.id)
+    own = await _start_episode(session, conversation, 0, episode.adapter_id, episode.arm)
+    return Place(conversation, own, place.adapter, 0, 0, place.messages)
+
+
+async def _find_named(session: AsyncSession, speaker: Speaker) -> Conversation:
+    """The conversation that the client names; one of a new name is opened."""
+    name = speaker.conversation or ""
+    own = ids.parse(ids.Prefix.CONVERSATION, name)
+    if own is not None:
+        found = await conversations.find_conversation_by_id(session, own)
+        if found is None or found.agent_id != speaker.agent_id:
+            raise NotFoundError(f"There is no conversation {name} with this agent.", code="conversation_not_found")
+        return found
+    if not 0 < len(name) <= LONGEST_ID or not name.isprintable():
+        raise InvalidRequestError(
+            f"A conversation id has 1 to {LONGEST_ID} printable characters.", param="metadata.conversation_id"
+        )
+    found = await conversations.find_conversation(session, speaker.agent_id, name)
+    return found or await _open(session, speaker, Grouping.CLIENT, external_id=name)
+
+
+async def _find_retry(
+    session: AsyncSession, conversation: Conversation, heads: Heads, window: timedelta
+) -> Turn | None:
+    """A turn of this very conversation that answered this very request."""
+    continued = await conversations.list_turns_after(session, conversation.agent_id, heads.history)
+    own = [turn for turn in continued if turn.conversation_id == conversation.id]
+    return _same_request(own, heads, window)
+
+
+def _same_request(continued: Sequence[Turn], heads: Heads, window: timedelta) -> Turn | None:
+    oldest = datetime.now(UTC) - window
+    return next(
+        (
+            turn
+            for turn in continued
+            if turn.request_hash == heads.request and turn.created_at > oldest and turn.finish_reason != TRUNCATED
+        ),
+        None,
+    )
+
+
+async def _open(
+    session: AsyncSession,
+    speaker: Speaker,
+    grouped: Grouping,
+    *,
+    external_id: str | None = None,
+    parent: UUID | None = None,
+) -> Conversation:
+    conversation = Conversation(
+        id=ids.new_id(),
+        agent_id=speaker.agent_id,
+        external_id=external_id,
+        end_user=speaker.end_user,
+        key_id=speaker.key_id,
+        tags=speaker.tags,
+        state=ConversationState.OPEN,
+        grouped=grouped,
+        parent_id=parent,
+    )
+    opened = await conversations.add_conversation(session, conversation)
+    if opened is None:  # another request of the same moment opened it
+        assert external_id is not None
+        opened = await conversations.find_conversation(session, speaker.agent_id, external_id)
+        assert opened is not None
+    return opened
+
+
+async def _start_episode(
+    session: AsyncSession, conversation: Conversation, ordinal: int, adapter_id: UUID, arm: Arm
+) -> Episode:
+    episode = Episode(
+        id=ids.new_id(),
+        agent_id=conversation.agent_id,
+        conversation_id=conversation.id,
+        ordinal=ordinal,
+        adapter_id=adapter_id,
+        arm=arm,
+        propensity=1.0,
+        turn_count=0,
+    )
+    return await conversations.add_episode(session, episode)

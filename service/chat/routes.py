@@ -1,0 +1,100 @@
+"""POST /v1/chat/completions, GET /v1/models, POST /chat."""
+
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+import orjson
+from fastapi import APIRouter, Header, Response
+from starlette.responses import StreamingResponse
+
+from core.domain import ids
+from core.domain.errors import NotFoundError
+from core.domain.keys import Scope
+from service.bodies import StrictRoute
+from service.chat import presenting, service
+from service.chat.schemas import ChatCompletionIn, ChatIn, ChatOut, ModelCard, ModelList
+from service.chat.service import Ask, Repeated
+from service.chat.streaming import EventStream, TurnStream
+from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, TurnKeyDep
+from service.errors import ErrorBody, OpenAIErrorBody
+
+OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 413, 502, 503, 504)
+}
+
+router = APIRouter(tags=["chat"], route_class=StrictRoute)
+
+
+@router.post("/v1/chat/completions", responses=OPENAI_ERRORS)
+async def complete_chat(
+    body: ChatCompletionIn,
+    gateway: GatewayDep,
+    key: TurnKeyDep,
+    x_conversation_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
+    ask = Ask(
+        model=body.model,
+        messages=body.plain_messages(),
+        conversation=unquote(x_conversation_id) if x_conversation_id else body.conversation_id,
+        end_user=body.end_user,
+        tags=body.tags,
+        engine_fields=body.engine_fields(),
+        top_logprobs=body.top_logprobs if body.logprobs else None,
+        store=body.store is not False,
+    )
+    usage = body.stream_options is not None and body.stream_options.include_usage
+    turn = await service.open_turn(gateway, key, ask)
+    if isinstance(turn, Repeated):
+        return _repeat(turn, body.model, stream=body.stream, usage=usage)
+    if body.stream:
+        events = TurnStream(gateway, turn, model=body.model, logprobs=body.logprobs, usage=usage).events()
+        first = await anext(events)  # so that a refusal still has its own status
+        return EventStream(first, events, turn.headers)
+    raw, turn = await service.answer(gateway, turn)
+    shown = presenting.completion(raw, turn_id=turn.public_id, model=body.model, logprobs=body.logprobs)
+    return Response(orjson.dumps(shown), media_type="application/json", headers=turn.headers)
+
+
+def _repeat(turn: Repeated, model: str, *, stream: bool, usage: bool) -> Response:
+    if stream:
+        chunks = presenting.stored_chunks(turn.turn, model, usage=usage)
+        return StreamingResponse(iter(chunks), media_type="text/event-stream", headers=turn.headers)
+    whole = presenting.stored_completion(turn.turn, model)
+    return Response(orjson.dumps(whole), media_type="application/json", headers=turn.headers)
+
+
+@router.get("/v1/models", responses={401: {"model": OpenAIErrorBody}})
+async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
+    """The agents that this key may talk to."""
+    agents = [route.agent for route in gateway.routing.all() if key.sees(route.agent.name)]
+    if not key.has([Scope.CHAT, Scope.ADMIN]):
+        agents = []
+    return ModelList(data=[ModelCard(id=agent.name, created=int(agent.created_at.timestamp())) for agent in agents])
+
+
+@router.post("/chat", responses={status: {"model": ErrorBody} for status in (401, 403, 404, 413, 422, 502, 503, 504)})
+async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep) -> ChatOut:
+    """Say one message to an agent; the service keeps the history."""
+    said = []
+    if body.conversation_id is not None:
+        said = await service.history(gateway, key, body.agent, body.conversation_id)
+        if not said and ids.parse(ids.Prefix.CONVERSATION, body.conversation_id):
+            raise NotFoundError(
+                f"There is no conversation {body.conversation_id} with this agent.", code="conversation_not_found"
+            )
+    messages = [*said, {"role": "user", "content": body.message}]
+    ask = Ask(model=body.agent, messages=messages, conversation=body.conversation_id, end_user=body.user)
+    turn = await service.open_turn(gateway, key, ask)
+    if isinstance(turn, Repeated):
+        reply = turn.turn.reply
+    else:
+        raw, turn = await service.answer(gateway, turn)
+        reply = raw["choices"][0]["message"]
+    headers = turn.headers
+    return ChatOut(
+        conversation_id=headers["X-Conversation-Id"],
+        turn_id=headers["X-Turn-Id"],
+        adapter=headers["X-Adapter"],
+        reply=reply.get("content") or "",
+    )

@@ -1,0 +1,192 @@
+"""One turn: find its place, have the engine speak without a transaction open, record exactly what was sampled."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from core.domain import ids
+from core.domain.adapters import AdapterName, parse_adapter_name
+from core.domain.conversations import Message, storable
+from core.domain.errors import EngineError, NotAllowedError, NotFoundError
+from core.domain.keys import Key, Scope
+from core.engine.generation import Generation
+from core.storage.models import Conversation, Turn
+from core.storage.repositories import adapters, conversations, turns
+from core.storage.repositories.rollouts import Route
+from service import metrics
+from service.chat import identity, recording
+from service.chat.generating import complete
+from service.gateway import Gateway
+
+PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Said to the engine where neither client nor agent does: else the model's own defaults would apply unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client wants, whichever route it came by."""
+
+    model: str
+    messages: list[Message]
+    conversation: str | None = None
+    end_user: str | None = None
+    tags: dict[str, str] | None = None
+    engine_fields: dict[str, Any] | None = None
+    top_logprobs: int | None = None
+    store: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn that has its place and its version but no reply yet. `place` None means that nothing is kept of it."""
+
+    id: UUID
+    route: Route
+    adapter: AdapterName
+    place: identity.Place | None
+    heads: identity.Heads
+    body: dict[str, Any]
+
+    @property
+    def public_id(self) -> str:
+        return ids.public(ids.Prefix.TURN, self.id)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"X-Turn-Id": self.public_id, "X-Adapter": str(self.adapter)}
+        if self.place is not None:
+            headers["X-Conversation-Id"] = ids.public(ids.Prefix.CONVERSATION, self.place.conversation.id)
+        return headers
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A turn that was answered before; the client asks for it again."""
+
+    turn: Turn
+    adapter: AdapterName
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "X-Turn-Id": ids.public(ids.Prefix.TURN, self.turn.id),
+            "X-Adapter": str(self.adapter),
+            "X-Conversation-Id": ids.public(ids.Prefix.CONVERSATION, self.turn.conversation_id),
+        }
+
+
+def find_route(gateway: Gateway, key: Key, model: str) -> tuple[Route, AdapterName | None]:
+    """The agent that `model` names, and the version where it pins one; both only as far as the key may see and use."""
+    pinned = parse_adapter_name(model)
+    agent = pinned.agent if pinned else model
+    if not key.sees(agent):
+        raise NotFoundError(f"There is no agent {agent!r}.", code="model_not_found", param="model")
+    needed = Scope.ADMIN if pinned else Scope.CHAT
+    if not key.has([needed]):
+        raise NotAllowedError(f"This key lacks the scope {needed}.")
+    return gateway.routing.get(agent), pinned
+
+
+async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated:
+    """Give the turn its place, committed before the engine is called, or find that it was answered before."""
+    route, pinned_name = find_route(gateway, key, ask.model)
+    agent = route.agent
+    speaker = identity.Speaker(agent.id, key.id, storable(ask.end_user), ask.conversation, storable(ask.tags or {}))
+    messages = storable(ask.messages)
+    heads = identity.Heads.of(speaker, messages)
+    stable = (route.stable_id, route.stable)
+    place = None
+    async with gateway.database.transaction() as session:
+        pinned = None
+        if pinned_name is not None:
+            pinned = ((await adapters.get_version(session, pinned_name)).id, pinned_name)
+        if ask.store:
+            window = timedelta(seconds=gateway.settings.retry_window_seconds)
+            found = await identity.find_or_open(session, speaker, heads, window)
+            if isinstance(found, Turn):
+                return Repeated(found, await _version_of(session, found))
+            place = await identity.take_place(session, found, messages, heads, stable, pinned)
+    adapter = place.adapter if place else (pinned or stable)[1]
+    return OpenTurn(ids.new_id(), route, adapter, place, heads, _engine_body(route, adapter, ask))
+
+
+async def _version_of(session: Any, turn: Turn) -> AdapterName:
+    episodes = await conversations.list_episodes(session, turn.conversation_id)
+    adapter_id = next(episode.adapter_id for episode in episodes if episode.id == turn.episode_id)
+    return (await adapters.names_of(session, [adapter_id]))[adapter_id]
+
+
+def _engine_body(route: Route, adapter: AdapterName, ask: Ask) -> dict[str, Any]:
+    """The engine's request: the agent's defaults under the client's wishes, and what Nock must know of the reply."""
+    agent, fields = route.agent, ask.engine_fields or {}
+    defaults = PLAIN_SAMPLING | agent.sampling
+    if "max_completion_tokens" in fields:
+        defaults.pop("max_tokens", None)
+    messages = ask.messages
+    if agent.system_prompt and not any(message["role"] in ("system", "developer") for message in messages):
+        messages = [{"role": "system", "content": agent.system_prompt}, *messages]
+    return (
+        defaults
+        | fields
+        | {
+            "model": agent.base_model if adapter.number == 0 else str(adapter),
+            "messages": messages,
+            "logprobs": True,
+            "top_logprobs": ask.top_logprobs or 0,
+            "return_token_ids": True,
+        }
+    )
+
+
+async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], OpenTurn]:
+    """The engine's whole answer, recorded; and the turn, which may have become a branch while it was generated."""
+    started = time.monotonic()
+    try:
+        raw = await complete(gateway, turn.route, turn.adapter, turn.body)
+        generation = Generation()
+        try:
+            generation.add_answer(raw)
+        except (KeyError, IndexError, TypeError) as error:
+            raise EngineError("The engine answered something that is no chat completion.") from error
+    except EngineError as error:
+        metrics.FAILED_TURNS.labels(turn.route.agent.name, error.code).inc()
+        raise
+    timing = recording.Timing(time.monotonic() - started, None)
+    return raw, await record(gateway, turn, generation, timing)
+
+
+async def record(gateway: Gateway, turn: OpenTurn, generation: Generation, timing: recording.Timing) -> OpenTurn:
+    """Commit the turn; where another turn took its place first, it is a branch."""
+    recording.count(turn.route.agent.name, str(turn.adapter), generation, timing)
+    if turn.place is None:
+        return turn
+    with metrics.COMMIT_SECONDS.time():
+        place = await recording.commit(
+            gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
+        )
+    return OpenTurn(turn.id, turn.route, turn.adapter, place, turn.heads, turn.body)
+
+
+async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> list[Message]:
+    """What was said so far in a conversation whose history the service keeps; empty for a new one."""
+    route, _ = find_route(gateway, key, agent)
+    async with gateway.database.transaction() as session:
+        own = ids.parse(ids.Prefix.CONVERSATION, conversation)
+        found: Conversation | None
+        if own is None:
+            found = await conversations.find_conversation(session, route.agent.id, conversation)
+        else:
+            found = await conversations.find_conversation_by_id(session, own)
+        if found is None or found.agent_id != route.agent.id:
+            return []
+        rows = await turns.list_turns(session, found.id)
+    said: list[Message] = []
+    head: bytes | None = None
+    for row in rows:
+        if row.previous_head != head:
+            said = []  # this turn came with a history of its own
+        said += [*row.messages, row.reply]
+        head = row.head_hash
+    return said

@@ -1,0 +1,127 @@
+"""Stream a turn: forward each chunk as it comes, hold the one that says 'finished' until the turn is committed."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from core.domain.errors import EngineError, NockError
+from core.engine.generation import Generation
+from service import metrics
+from service.chat import presenting
+from service.chat.generating import stream
+from service.chat.recording import Timing
+from service.chat.service import OpenTurn, record
+from service.errors import error_body, status_of
+from service.gateway import Gateway
+
+log = structlog.get_logger()
+
+
+class TurnStream:
+    """One streamed turn. What came is recorded once: whole before its finish, or truncated when it broke."""
+
+    def __init__(self, gateway: Gateway, turn: OpenTurn, *, model: str, logprobs: bool, usage: bool) -> None:
+        self._gateway = gateway
+        self._turn = turn
+        self._model = model
+        self._logprobs = logprobs
+        self._usage = usage
+        self._generation = Generation()
+        self._started = time.monotonic()
+        self._first_token: float | None = None
+        self._recorded = False
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """The client's events. A failure before the first is raised; a later one becomes the last event."""
+        sent = False
+        try:
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk in chunks:
+                    sent = True
+                    yield chunk
+        except (GeneratorExit, asyncio.CancelledError):
+            await asyncio.shield(self._record())
+            raise
+        except Exception as error:
+            if not sent:
+                raise
+            with suppress(Exception):  # the error that is told is the first one
+                await self._record()
+            yield self._tell(error)
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        turn = self._turn
+        async with aclosing(stream(self._gateway, turn.route, turn.adapter, turn.body)) as chunks:
+            async for chunk in chunks:
+                self._first_token = self._first_token or time.monotonic() - self._started
+                self._generation.add_chunk(chunk)
+                if self._generation.finish_reason:
+                    await self._record()
+                if chunk.get("choices") or self._usage:
+                    yield presenting.event(
+                        presenting.completion(chunk, turn_id=turn.public_id, model=self._model, logprobs=self._logprobs)
+                    )
+        if not self._generation.finish_reason:
+            raise EngineError("The engine ended the stream without a finish.")
+        yield presenting.DONE
+
+    async def _record(self) -> None:
+        """Commit what came, once; a stream that broke before any token leaves no turn."""
+        if self._recorded or not (self._generation.finish_reason or self._generation.completion_ids):
+            return
+        self._recorded = True
+        timing = Timing(time.monotonic() - self._started, self._first_token)
+        await record(self._gateway, self._turn, self._generation, timing)
+
+    def _tell(self, error: Exception) -> bytes:
+        """The failure in OpenAI's words, as the stream's last event."""
+        agent = self._turn.route.agent.name
+        if isinstance(error, NockError):
+            status, code, message = status_of(error), error.code, error.message
+        else:
+            log.error("stream failed", turn=self._turn.public_id, exc_info=error)
+            status, code, message = 500, "turn_not_saved", "The turn could not be saved, so it counts as not answered."
+        metrics.FAILED_TURNS.labels(agent, code).inc()
+        return presenting.event(error_body("/v1/", status, code, message, None))
+
+
+class EventStream(Response):
+    """Sends events until they end or the client hangs up; then closes them at once, which stops the engine."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        super().__init__(None, headers=headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send_all(send))
+        hanging_up = asyncio.create_task(_wait_for_hang_up(receive))
+        try:
+            await asyncio.wait({sending, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hanging_up.cancel()
+            if not sending.done():
+                sending.cancel()
+            with suppress(asyncio.CancelledError, OSError):
+                await sending
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with aclosing(self._rest) as rest:
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            async for event in rest:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _wait_for_hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

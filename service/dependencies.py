@@ -1,0 +1,63 @@
+"""What routes ask for: the gateway's parts, a session that commits before the answer leaves, a key with a scope."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.errors import NotAllowedError, NotAuthenticatedError, NotFoundError
+from core.domain.keys import Key, Scope
+from service.gateway import Gateway
+
+bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer nk_…`")
+
+
+def get_gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(get_gateway)]
+
+
+async def open_session(gateway: GatewayDep) -> AsyncIterator[AsyncSession]:
+    async with gateway.database.transaction() as session:
+        yield session
+
+
+SessionDep = Annotated[AsyncSession, Depends(open_session, scope="function")]
+"""One transaction a request; `scope="function"` commits it before the answer leaves, so that 201 means stored."""
+
+
+async def get_key(gateway: GatewayDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> Key:
+    if given is None or not given.credentials:
+        raise NotAuthenticatedError("Send an API key: `Authorization: Bearer nk_…`.", code="missing_api_key")
+    return await gateway.keys.find(given.credentials)
+
+
+AnyKeyDep = Annotated[Key, Depends(get_key)]
+
+
+def needs(*scopes: Scope) -> Callable[[Key], Awaitable[Key]]:
+    """A dependency that lets a key pass which has one of the scopes."""
+
+    async def check(key: AnyKeyDep) -> Key:
+        if not key.has(scopes):
+            raise NotAllowedError(f"This key lacks the scope {' or '.join(scopes)}.")
+        return key
+
+    return check
+
+
+ChatKeyDep = Annotated[Key, Depends(needs(Scope.CHAT))]
+TurnKeyDep = Annotated[Key, Depends(needs(Scope.CHAT, Scope.ADMIN))]
+FeedbackKeyDep = Annotated[Key, Depends(needs(Scope.FEEDBACK))]
+AdminKeyDep = Annotated[Key, Depends(needs(Scope.ADMIN))]
+
+
+def check_sees(key: Key, agent: str, code: str = "agent_not_found") -> None:
+    """An agent that a key may not see does not exist for it."""
+    if not key.sees(agent):
+        raise NotFoundError(f"There is no agent {agent!r}.", code=code)

@@ -1,0 +1,138 @@
+"""Which status code each failure is, and the two shapes of its body: OpenAI's under /v1, ours elsewhere."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from core.domain.errors import (
+    ConflictError,
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    InvalidRequestError,
+    InvalidValueError,
+    NockError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    RequestTooLargeError,
+)
+
+log = structlog.get_logger()
+
+STATUS: dict[type[NockError], int] = {
+    InvalidRequestError: 400,
+    InvalidValueError: 422,
+    RequestTooLargeError: 413,
+    NotAuthenticatedError: 401,
+    NotAllowedError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    EngineError: 502,
+    EngineRefusedError: 400,
+    EngineTimeoutError: 504,
+    EngineUnavailableError: 503,
+    NockError: 500,
+}
+
+OPENAI_TYPE = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+RETRY_SECONDS = "2"
+"""What a client is told to wait when an engine or Postgres is away: both come back within seconds or not soon."""
+
+
+class ErrorDetail(BaseModel):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error outside /v1."""
+
+    error: ErrorDetail
+
+
+class OpenAIErrorDetail(BaseModel):
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+class OpenAIErrorBody(BaseModel):
+    """Every error under /v1."""
+
+    error: OpenAIErrorDetail
+
+
+def status_of(error: NockError) -> int:
+    """The status of the nearest ancestor that has one."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_body(path: str, status: int, code: str, message: str, param: str | None) -> dict[str, Any]:
+    """The error as clients of this path expect it."""
+    if path.startswith("/v1/"):
+        kind = OPENAI_TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        return {"error": {"message": message, "type": kind, "code": code, "param": param}}
+    return {"error": {"code": code, "message": message, "param": param}}
+
+
+def respond(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
+    headers = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_body(request.url.path, status, code, message, param), status, headers)
+
+
+async def on_nock_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NockError)
+    status = status_of(error)
+    if status == 422 and request.url.path.startswith("/v1/"):
+        status = 400
+    return respond(request, status, error.code, error.message, error.param)
+
+
+async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:
+    """The first thing that is wrong with the body, in one sentence and without echoing what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or None
+    status = 400 if request.url.path.startswith("/v1/") else 422
+    if first["type"] == "json_invalid":
+        return respond(request, status, "invalid_json", "The body is not JSON.")
+    return respond(request, status, "invalid_value", f"{param or 'body'}: {first['msg']}", param)
+
+
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return respond(request, error.status_code, code, f"{request.method} here: {error.detail}.")
+
+
+async def on_database_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("database failed", kind=type(error).__name__, why=str(getattr(error, "orig", error)).strip()[:300])
+    if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+        return respond(request, 503, "database_unavailable", "The database does not answer.")
+    return respond(request, 500, "internal_error", "Something failed here; it was logged.")
+
+
+async def on_anything(request: Request, error: Exception) -> JSONResponse:
+    """No stack trace leaves: the log has it."""
+    return respond(request, 500, "internal_error", "Something failed here; it was logged.")
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(NockError, on_nock_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_body)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(DBAPIError, on_database_away)
+    app.add_exception_handler(Exception, on_anything)

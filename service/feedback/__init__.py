@@ -1,0 +1,1 @@
+"""Outcomes: what other systems say about a turn or a conversation."""

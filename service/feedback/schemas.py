@@ -1,0 +1,60 @@
+"""What is said about a turn or a conversation, and what is answered."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, model_validator
+
+from core.domain.conversations import ConversationState
+from service.bodies import ShortText, Text
+
+Consequence = Literal["pending", "next_update", "relearn", "record_only"]
+
+
+class FeedbackIn(BaseModel):
+    """One outcome. The value's type is the metric's: number, true or false, or a text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    conversation_id: ShortText | None = None
+    turn_id: ShortText | None = None
+    agent: ShortText | None = None
+    metric: ShortText = "reward"
+    value: StrictBool | float | Text
+    final: bool = False
+    idempotency_key: ShortText | None = None
+    occurred_at: AwareDatetime | None = None
+    source: ShortText = "api"
+    comment: Annotated[Text, Field(max_length=10_000)] | None = None
+    supersedes: ShortText | None = None
+
+    @model_validator(mode="after")
+    def names_a_target(self) -> "FeedbackIn":
+        if self.conversation_id is None and self.turn_id is None:
+            raise ValueError("name a conversation_id, a turn_id or both")
+        return self
+
+
+class FeedbackOut(BaseModel):
+    """What was stored and what it will change."""
+
+    feedback_id: str
+    conversation_id: str
+    turn_id: str | None
+    metric: str
+    value: Any
+    state: ConversationState
+    consequence: Consequence
+    reason: str | None = None
+
+
+class DeadLetterOut(BaseModel):
+    dead_letter_id: str
+    reason: str
+    body: dict[str, Any]
+    received_at: datetime
+
+
+class DeadLetters(BaseModel):
+    data: list[DeadLetterOut]
+    next: str | None

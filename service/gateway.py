@@ -1,0 +1,20 @@
+"""What one gateway process holds: database, engines, routing, keys. Made once, in app.py."""
+
+from dataclasses import dataclass
+
+from core.engine.pool import EnginePool
+from core.storage.database import Database
+from service.key_ring import KeyRing
+from service.routing_table import RoutingTable
+from service.settings import GatewaySettings
+from service.token_memory import TokenMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    settings: GatewaySettings
+    database: Database
+    pool: EnginePool
+    routing: RoutingTable
+    keys: KeyRing
+    tokens: TokenMemory

@@ -1,0 +1,57 @@
+"""GET /healthz, /readyz and /metrics: for orchestrators and Prometheus; no key, no secrets."""
+
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import JSONResponse
+
+from core.storage.migrations import current_revision, expected_revision
+from service import metrics
+from service.dependencies import GatewayDep
+from service.gateway import Gateway
+
+log = structlog.get_logger()
+
+router = APIRouter(tags=["operations"])
+
+EXPECTED_REVISION = expected_revision()
+
+
+@router.get("/healthz")
+async def is_alive() -> dict[str, str]:
+    """The process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"description": "Something is missing; `missing` says what."}})
+async def is_ready(gateway: GatewayDep) -> JSONResponse:
+    """Postgres, the migrations and an engine are there."""
+    missing = await _missing(gateway)
+    body: dict[str, Any] = {"status": "ready" if not missing else "not ready", "missing": missing}
+    return JSONResponse(body, 200 if not missing else 503, {"Retry-After": "2"} if missing else None)
+
+
+async def _missing(gateway: Gateway) -> list[str]:
+    missing = []
+    try:
+        async with gateway.database.transaction() as session:
+            found = await current_revision(session)
+        if found != EXPECTED_REVISION:
+            missing.append(f"migrations: the database is at {found}, this gateway needs {EXPECTED_REVISION}")
+    except (SQLAlchemyError, OSError):
+        missing.append("postgres: it does not answer")
+    if not gateway.pool.healthy:
+        missing.append("engine: none is healthy")
+    return missing
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def expose_metrics(gateway: GatewayDep) -> Response:
+    """Prometheus' text format."""
+    metrics.HEALTHY_ENGINES.set(len(gateway.pool.healthy))
+    for route in gateway.routing.all():
+        metrics.ROLLOUT_GENERATION.labels(route.agent.name).set(route.generation)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,64 @@
+"""Which version new episodes of each agent get, in memory: the hot swap is one re-read of a row."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from psycopg import AsyncConnection, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.domain.errors import NotFoundError
+from core.storage.database import Database
+from core.storage.repositories import rollouts
+from core.storage.repositories.keys import REVOKED_CHANNEL
+from core.storage.repositories.rollouts import MOVED_CHANNEL, Route
+
+log = structlog.get_logger()
+
+
+class RoutingTable:
+    """The routes of all agents, as of the last read."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+
+    async def refresh(self, database: Database) -> None:
+        async with database.transaction() as session:
+            routes = await rollouts.list_routes(session)
+        self._routes = {route.agent.name: route for route in routes}
+
+    def get(self, agent: str) -> Route:
+        route = self._routes.get(agent)
+        if route is None:
+            raise NotFoundError(f"There is no agent {agent!r}.", code="model_not_found", param="model")
+        return route
+
+    def all(self) -> list[Route]:
+        return [self._routes[name] for name in sorted(self._routes)]
+
+
+async def follow(
+    table: RoutingTable, database: Database, url: str, poll_seconds: float, on_revoked: Callable[[], None]
+) -> None:
+    """Re-read the table at each notification, and every `poll_seconds` in case one is lost. Runs until cancelled.
+
+    While Postgres is away the last table stays in service.
+    """
+    listening: AsyncConnection | None = None
+    while True:
+        try:
+            if listening is None or listening.closed:
+                listening = await AsyncConnection.connect(url, autocommit=True, connect_timeout=5)
+                await listening.execute(f"LISTEN {MOVED_CHANNEL}")
+                await listening.execute(f"LISTEN {REVOKED_CHANNEL}")
+            async for notice in listening.notifies(timeout=poll_seconds, stop_after=1):
+                if notice.channel == REVOKED_CHANNEL:
+                    on_revoked()
+            await table.refresh(database)
+        except (OperationalError, SQLAlchemyError, OSError) as error:
+            log.warning("routing table not refreshed", why=type(error).__name__)
+            if listening is not None:
+                await listening.close()
+            listening = None
+            on_revoked()  # a notice may have been missed
+            await asyncio.sleep(poll_seconds)

@@ -1,0 +1,1 @@
+"""Learner runs: asked for here, done by the learner."""

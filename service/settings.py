@@ -1,0 +1,36 @@
+"""The gateway's own settings."""
+
+from pydantic import Field, SecretStr
+
+from core.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """Where the gateway listens and how it behaves towards its clients."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` behind a proxy that ends TLS."""
+
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port to listen on."""
+
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """A larger request body is refused with 413."""
+
+    routing_poll_seconds: float = Field(default=0.5, gt=0)
+    """How stale a gateway's routing may be when Postgres' notification is lost; otherwise it follows at once."""
+
+    key_cache_seconds: float = Field(default=1.0, ge=0)
+    """How long a valid key is trusted without asking Postgres, should the notice of its revocation be lost."""
+
+    engine_check_seconds: float = Field(default=1.0, gt=0)
+    """How often the engines are looked at."""
+
+    retry_window_seconds: float = Field(default=600.0, ge=0)
+    """How long the same history with the same new messages counts as a retry, which gets the first answer again."""
+
+    token_memory: int = Field(default=2000, ge=0)
+    """Conversations whose latest tokens a gateway keeps in memory: their turns store only what is new in the prompt."""
+
+    bootstrap_admin_key: SecretStr | None = None
+    """A secret (`nk_…`) that becomes an admin key at start where the database has no key yet; used once."""
