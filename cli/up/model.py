@@ -35,21 +35,22 @@ def served_base(engine_url: str, asked: str | None) -> str:
     return base
 
 
-def find_model(home: Home, asked: str | None, tell: Tell) -> tuple[Path, str]:
-    """The model's folder and the name that it is served under."""
+def find_model(home: Home, asked: str | None, tell: Tell) -> tuple[str, str]:
+    """Where the model is, as engine and learner load it, and the name that it is served under."""
     if asked is None:
-        return _write_packaged(home, tell), DEFAULT_MODEL
+        return str(_write_packaged(home, tell)), DEFAULT_MODEL
     folder = Path(asked).expanduser()
     if folder.is_dir():
         _refuse_no_model(folder)
-        return folder.resolve(), folder.resolve().name
+        return str(folder.resolve()), folder.resolve().name
     if asked.startswith((".", "/", "~")) or not HUB_ID.fullmatch(asked):
         raise StartError(
             f"NOCK_MODEL is {asked!r}: there is no such folder, and it is no Hugging Face id.",
             advice=f"Name a model's folder or an id such as Qwen/Qwen2.5-0.5B-Instruct; unset means {DEFAULT_MODEL}.",
         )
     tell(f"downloading {asked}")
-    return _download(asked), asked
+    _download(asked)
+    return asked, asked
 
 
 def _refuse_no_model(folder: Path) -> None:
@@ -84,7 +85,8 @@ def _write_packaged(home: Home, tell: Tell) -> Path:
     return folder
 
 
-def _download(model: str) -> Path:
+def _download(model: str) -> None:
+    """Fill the local cache, from which engine and learner then load it by its id; what is there is kept offline too."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -96,4 +98,3 @@ def _download(model: str) -> Path:
             advice="Check the id, the network and, for a gated model, HF_TOKEN; or name a folder in NOCK_MODEL.",
         ) from error
     _refuse_no_model(folder)
-    return folder

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cli.up import embedded_postgres, embedded_redis
 from cli.up.home import Home
@@ -26,7 +25,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_programs(home: Home, settings: UpSettings, model: Path, model_name: str) -> list[Program]:
+def list_programs(home: Home, settings: UpSettings, model: str, model_name: str) -> list[Program]:
     """The programs to start, in order; what the environment already names is not among them."""
     programs = []
     if settings.database_url is None:
@@ -53,15 +52,15 @@ def postgres(home: Home) -> Program:
     return Program("postgres", 10, argv, stop_signal="INT", stop_seconds=30)
 
 
-def engine(home: Home, settings: UpSettings, model: Path, model_name: str) -> Program:
+def engine(home: Home, settings: UpSettings, model: str, model_name: str) -> Program:
     """The embedded engine, private to this machine."""
     where = ["--host", "127.0.0.1", "--port", str(settings.engine_port)]
-    what = ["--model", str(model), "--served-model-name", model_name, "--max-lora-rank", "16"]
+    what = ["--model", model, "--served-model-name", model_name, "--max-lora-rank", "16"]
     calibration = ["--calibration-file", str(home.folder / "engine-calibration.json")]
     return Program("engine", 30, [*PYTHON, "-m", "engine", *what, *where, *calibration])
 
 
-def shared_environment(home: Home, settings: UpSettings, model: Path) -> dict[str, str]:
+def shared_environment(home: Home, settings: UpSettings, model: str) -> dict[str, str]:
     """What every process of the stack finds in its environment."""
     return {
         "NOCK_HOME": str(home.folder),
@@ -70,7 +69,7 @@ def shared_environment(home: Home, settings: UpSettings, model: Path) -> dict[st
         "NOCK_DATABASE_URL": settings.database_url or embedded_postgres.url(home.sockets / "postgres"),
         "NOCK_REDIS_URL": settings.redis_url or embedded_redis.url(home.sockets),
         "NOCK_ENGINE_URLS": settings.engine_urls or f"http://127.0.0.1:{settings.engine_port}",
-        "NOCK_MODEL": str(model),
+        "NOCK_MODEL": model,
         "NOCK_ADAPTERS_DIR": str(home.adapters),
         "NOCK_CHECKPOINTS_DIR": str(home.checkpoints),
         "PYTHONUNBUFFERED": "1",
