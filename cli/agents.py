@@ -1,6 +1,5 @@
 """`nock agents`: bring agents in line with their YAML files, over HTTP; knows no field of theirs but the name."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,8 +49,8 @@ def agent_files() -> list[Path]:
     return sorted(Path("agents").glob("*.yaml"))
 
 
-def apply_agent(gateway: Gateway, file: Path, *, defaults: Mapping[str, Any] | None = None) -> str:
-    """Make one agent what its file says; one line that says what that took. Defaults are for agents that are new."""
+def apply_agent(gateway: Gateway, file: Path) -> str:
+    """Make one agent what its file says; one line that says what that took."""
     wanted = read_agent(file)
     name = wanted["name"]
     try:
@@ -59,7 +58,7 @@ def apply_agent(gateway: Gateway, file: Path, *, defaults: Mapping[str, Any] | N
     except Refused as refusal:
         if refusal.status != 404:
             raise
-        gateway.call("POST", "/admin/agents", {**(defaults or {}), **wanted})
+        gateway.call("POST", "/admin/agents", wanted)
         return f"{name}: created"
     changes = {field: value for field, value in wanted.items() if not _holds(current.get(field), value)}
     if not changes:

@@ -67,11 +67,7 @@ class Talk:
         from urllib.parse import quote
 
         found = self.gateway.call("GET", f"/conversations/{quote(conversation, safe='')}")
-        return [
-            message
-            for turn in found["turns"]
-            for message in (*turn["messages"], {"role": "assistant", "content": turn["reply"]})
-        ]
+        return [message for turn in found["turns"] for message in (*turn["messages"], turn["reply"])]
 
 
 def _ask() -> str:

@@ -23,13 +23,19 @@ def feedback(
 ) -> None:
     """Record an outcome: nock feedback conv_… --value 1.0 --final."""
     body: dict[str, Any] = {"conversation_id": conversation, "metric": metric, "value": parse_value(value)}
-    optional = {"turn_id": turn, "source": source, "comment": comment, "idempotency_key": idempotency_key}
+    optional = {
+        "turn_id": turn,
+        "agent": agent,
+        "source": source,
+        "comment": comment,
+        "idempotency_key": idempotency_key,
+    }
     body |= {name: given for name, given in optional.items() if given is not None}
     if final:
         body["final"] = True
     with clear_errors():
-        stored = Gateway(url, key, scope="feedback").call("POST", "/feedback", body, agent=agent)
-    typer.echo(f"{stored['feedback_id']}: {metric} = {stored['value']}, {stored['state']}, {stored['consequence']}")
+        stored = Gateway(url, key, scope="feedback").call("POST", "/feedback", body)
+    typer.echo(f"{stored['feedback_id']} {metric} = {stored['value']}: {stored['state']}, {stored['consequence']}")
 
 
 def parse_value(text: str) -> float | bool | str:

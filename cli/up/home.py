@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class Home:
             return self.run
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"nock-{os.geteuid()}-{digest}"
+
+    def forget_sockets(self) -> None:
+        """Remove a socket folder that lies outside ours; the next start makes it anew."""
+        if self.sockets != self.run:
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

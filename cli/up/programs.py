@@ -9,6 +9,7 @@ from cli.up import embedded_postgres, embedded_redis
 from cli.up.home import Home
 from cli.up.settings import UpSettings
 
+GATEWAY_DRAIN_SECONDS = 35  # it lets open requests end for 30 s
 PYTHON = (sys.executable, "-P")  # without -P a folder named `core` where the user stands would hide ours
 
 
@@ -34,7 +35,7 @@ def list_programs(home: Home, settings: UpSettings, model: str, model_name: str)
         programs.append(Program("redis", 20, embedded_redis.command(home.sockets)))
     if settings.engine_urls is None:
         programs.append(engine(home, settings, model, model_name))
-    programs.append(Program("gateway", 40, [*PYTHON, "-m", "service"], stop_seconds=15))
+    programs.append(Program("gateway", 40, [*PYTHON, "-m", "service"], stop_seconds=GATEWAY_DRAIN_SECONDS))
     # A learner or worker that is killed resumes or starts again, so stopping does not wait for a step to end.
     shared = _half_the_cores() if settings.engine_urls is None else {}
     learner = [*_celery("worker"), "--queues", "gpu", "--pool", "solo", "--hostname", "learner@nock"]

@@ -115,10 +115,17 @@ class Stack:
         gateway = Gateway(self.settings.url, None, scope="admin")
         with self.steps.step("Agents"):
             try:
-                done = [apply_agent(gateway, file, defaults={"base_model": model_name}) for file in agent_files()]
+                done = [apply_agent(gateway, file) for file in agent_files()]
             except (*FAILURES, BadAgentFile) as error:
                 raise StartError(f"An agent could not be applied: {error}", advice="Mend its file.") from error
         self.steps.say(f"  {'; '.join(done) if done else 'There are no agents/*.yaml here.'}")
+        for agent in gateway.call("GET", "/admin/agents")["data"]:
+            if agent["base_model"] != model_name and self.settings.engine_urls is None:
+                self.steps.say(
+                    f"  {agent['name']} belongs to {agent['base_model']}: it does not answer while {model_name} is served."
+                    " Set NOCK_MODEL to its model, or NOCK_HOME to a new folder.",
+                    style="yellow",
+                )
 
     def _migrate(self) -> None:
         log = self.home.log("migrations")

@@ -13,7 +13,7 @@ from cli.up.progress import Steps
 from cli.up.supervision import Supervisor, SupervisorGone
 
 # The sum of what each program is given to stop in, and some more.
-PATIENCE_SECONDS = 100
+PATIENCE_SECONDS = 120
 
 
 def stop(home: Home, pid: int, steps: Steps) -> None:
@@ -32,6 +32,7 @@ def stop(home: Home, pid: int, steps: Steps) -> None:
             return
         _kill(pid)
         end_leftovers(home)
+        home.forget_sockets()
 
 
 def _shut_down(supervisor: Supervisor) -> list[str]:

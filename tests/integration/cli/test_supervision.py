@@ -47,6 +47,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     yield home
     for process in find_leftovers(home):
         process.kill()
+    home.forget_sockets()
 
 
 @pytest.fixture
