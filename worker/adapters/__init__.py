@@ -1,0 +1,1 @@
+"""Adapter folders and the learner's checkpoints: there whole, or not there."""

@@ -1,0 +1,1 @@
+"""Replay: from stored conversations to the transitions that the algorithm takes."""

@@ -1,0 +1,34 @@
+"""Where an agent's adapters and checkpoints lie, and which of the folders there belong to nobody."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from core.domain.adapters import AdapterName
+from core.settings import StoreSettings
+
+HIDDEN = ".unfinished-"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of one agent."""
+
+    adapters: Path
+    checkpoints: Path
+
+    @classmethod
+    def of(cls, store: StoreSettings, agent: str) -> "Places":
+        """Absolute, since engines that load an adapter stand in other folders."""
+        return cls(store.adapters_dir.absolute() / agent, store.checkpoints_dir.absolute() / agent)
+
+    def unfinished(self, run_id: UUID, holder: UUID) -> list[Path]:
+        """What one attempt of a run writes to, until it is whole."""
+        name = f"{HIDDEN}{run_id.hex}-{holder.hex}"
+        return [self.adapters / name, self.checkpoints / name]
+
+    def adapter(self, name: AdapterName, run_id: UUID) -> Path:
+        return self.adapters / f"v{name.number}-{run_id.hex}"
+
+    def checkpoint(self, run_id: UUID) -> Path:
+        return self.checkpoints / run_id.hex

@@ -1,0 +1,102 @@
+"""The end of a run that learned: the folders get their places, and one transaction makes them a candidate."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.adapters import AdapterName, AdapterState
+from core.rollouts.loading import WEIGHTS
+from core.storage.database import Database
+from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
+from core.storage.repositories import adapters, agents, learner
+from worker.adapters.folders import publish, remove, seal
+from worker.adapters.places import Places
+from worker.lease import LeaseLostError
+from worker.preparing import Prepared
+from worker.training import Trained
+
+
+async def register(
+    database: Database,
+    run: LearnerRun,
+    agent: Agent,
+    holder: UUID,
+    places: Places,
+    prepared: Prepared,
+    trained: Trained,
+    described: Mapping[str, object],
+) -> AdapterName:
+    """Make what was trained the agent's newest candidate, unless the run is this worker's no more.
+
+    The folders move inside the transaction. When its commit fails in a way that leaves its outcome unknown they stay:
+    the row may be there, and if it is not, the next run sweeps them.
+    """
+    sha256 = await asyncio.to_thread(_finish, prepared.assignment.adapter_folder, prepared.assignment.checkpoint_folder)
+    published: list[Path] = []
+    try:
+        async with database.transaction() as session:
+            await agents.lock_agent(session, agent.name)
+            name = AdapterName(agent.name, await adapters.next_number(session, agent.id))
+            published = [places.adapter(name, run.id), places.checkpoint(run.id)]
+            await asyncio.to_thread(publish, prepared.assignment.adapter_folder, published[0])
+            await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, published[1])
+            version = await _add_candidate(session, run, name, agent, prepared, published[0], sha256)
+            await learner.add_run_turns(session, _lineage(run.id, trained))
+            ended = {**described, "watermark": prepared.watermark, "adapter_id": version.id, "progress": 1.0}
+            if not await learner.end_run(
+                session, run.id, holder=holder, state=RunState.SUCCEEDED, reason=None, **ended
+            ):
+                raise LeaseLostError("another worker has the run")
+    except LeaseLostError:
+        await asyncio.to_thread(remove, published)
+        raise
+    return name
+
+
+def _finish(adapter: Path, checkpoint: Path) -> str:
+    """Flush both folders; the SHA-256 of the adapter's weights."""
+    seal(adapter)
+    seal(checkpoint)
+    with (adapter / WEIGHTS).open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()
+
+
+async def _add_candidate(
+    session: AsyncSession,
+    run: LearnerRun,
+    name: AdapterName,
+    agent: Agent,
+    prepared: Prepared,
+    folder: Path,
+    sha256: str,
+) -> AdapterVersion:
+    version = await adapters.add_version(
+        session,
+        AdapterVersion(
+            agent_id=agent.id,
+            number=name.number,
+            state=AdapterState.CANDIDATE,
+            parent_id=prepared.start.id,
+            run_id=run.id,
+            path=str(folder),
+            sha256=sha256,
+        ),
+    )
+    await adapters.retire_candidates(session, agent.id, but=version.id)
+    return version
+
+
+def _lineage(run_id: UUID, trained: Trained) -> list[RunTurn]:
+    return [
+        RunTurn(
+            run_id=run_id,
+            turn_id=lesson.turn_id,
+            reward=lesson.transition.reward,
+            trained_actor=lesson.transition.trains_actor,
+        )
+        for lesson in trained.lessons
+    ]

@@ -1,0 +1,76 @@
+"""A conversation's turns as the transitions of the algorithm: observation, utterance, reward, what came next."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from core.domain.episodes import is_terminal
+from core.domain.sampling import Learnable
+from core.domain.tokens import Tokens
+from core.storage.models import Turn
+from worker.archer.types import Transition, TransitionError
+from worker.replay.sampling import History
+
+log = structlog.get_logger()
+
+Decode = Callable[[Sequence[int]], str]
+"""Token ids to text as the policy's tokenizer has it, special tokens left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A transition, and the turn that it was made of."""
+
+    turn_id: UUID
+    transition: Transition
+
+
+def lessons_of(
+    history: History, tokens: Mapping[UUID, Tokens], decode: Decode, *, start_version: UUID
+) -> Iterator[Lesson]:
+    """The conversation's lessons, in order.
+
+    A turn that nobody can learn from is left out, and those after it are another stretch to the algorithm: the turn
+    before it bootstraps from the state it was spoken in, and nobody is credited across the gap. An episode that
+    another one continues bootstraps likewise: the conversation was not over.
+    """
+    stretch = 0
+    for place, turn in enumerate(history.turns):
+        spoken = tokens.get(turn.id)
+        if turn.learnable is Learnable.NONE or spoken is None or not spoken.prompt_ids:
+            stretch += 1
+            continue
+        episode = history.episodes[place]
+        following = history.turns[place + 1] if place + 1 < len(history.turns) else None
+        next_spoken = None if following is None else tokens.get(following.id)
+        after = spoken.transcript_ids if next_spoken is None else next_spoken.prompt_ids
+        temperature = turn.sampling.get("temperature")
+        transition = Transition(
+            episode=f"{episode.id.hex}.{stretch}",
+            observation=decode(spoken.prompt_ids),
+            utterance=decode(spoken.completion_ids) if spoken.completion_ids else str(turn.reply.get("content") or ""),
+            next_observation=decode(after),
+            reward=history.rewards[place],
+            terminal=following is None and episode.ended_by is not None and is_terminal(episode.ended_by),
+            prompt_ids=spoken.prompt_ids,
+            completion_ids=spoken.completion_ids,
+            behaviour_logprobs=spoken.logprobs,
+            temperature=1.0 if temperature is None else float(temperature),
+            trains_actor=False,
+            on_policy=episode.adapter_id == start_version,
+        )
+        yield Lesson(turn.id, _for_actor(turn, transition))
+
+
+def _for_actor(turn: Turn, transition: Transition) -> Transition:
+    """The same for the actor too, where the turn is meant for it and its log-probs hold what they promise."""
+    if turn.learnable is not Learnable.ACTOR:
+        return transition
+    try:
+        return dataclasses.replace(transition, trains_actor=True)
+    except TransitionError as error:
+        log.error("a turn cannot train the actor: the critic alone takes it", turn=turn.id.hex, why=str(error))
+        return transition

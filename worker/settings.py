@@ -1,0 +1,51 @@
+"""What a learner is told about its machine; what is learned stands in the agent and in ArcherConfig."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from core.settings import Settings
+
+
+class LearnerSettings(Settings):
+    """The process that turns conversations into adapters."""
+
+    model: str = ""
+    """Base model that this learner trains on: a folder, or a Hugging Face id. Engines must serve the same one."""
+
+    critic_encoder: str = ""
+    """Text encoder of the critic: a folder or a Hugging Face id; empty takes the packaged all-MiniLM-L6-v2."""
+
+    learner_device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` …; `auto` takes a GPU where there is one."""
+
+    learner_threads: int | None = Field(default=None, ge=1)
+    """Processor threads of a step: more is faster and leaves less to an engine beside it; unset is torch's choice."""
+
+    learner_lease_seconds: float = Field(default=60.0, gt=0)
+    """How long a run stays its worker's without a sign of life: longer forgives stalls, and repairs a crash later."""
+
+    learner_max_attempts: int = Field(default=3, ge=1)
+    """How often a run is started before it counts as failed: more survives more crashes of the machine."""
+
+    @property
+    def served_name(self) -> str:
+        """What engines call the base model: the folder's last part, or the id as it is."""
+        folder = Path(self.model)
+        return folder.resolve().name if self.model and folder.is_dir() else self.model
+
+
+class BeatSettings(Settings):
+    """How often the background looks whether there is something to do."""
+
+    learning_tick_seconds: float = Field(default=2.0, gt=0)
+    """Longest wait of a queued run for a free learner: shorter starts sooner and asks Postgres more often."""
+
+    idle_tick_seconds: float = Field(default=10.0, gt=0)
+    """How late an idle conversation may be ended."""
+
+    reconcile_tick_seconds: float = Field(default=5.0, gt=0)
+    """How long an engine may lack an adapter after its restart, or hold one that nobody needs."""
+
+    dead_letter_days: float = Field(default=30.0, gt=0)
+    """How long feedback that could not be joined is kept."""

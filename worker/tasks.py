@@ -1,0 +1,60 @@
+"""What Celery may call, one line each; knows no rule."""
+
+from functools import partial
+from uuid import UUID
+
+from celery.worker import state
+from sqlalchemy.exc import OperationalError
+
+from core.settings import EngineSettings, StoreSettings
+from worker import housekeeping, rollout, scheduling
+from worker.celery_app import GPU, app
+from worker.runtime import run
+from worker.settings import BeatSettings, LearnerSettings
+from worker.waiting import waiting_messages
+
+# A Postgres that is away is not this code's fault: one line in the log, and the next tick tries again.
+EXPECTED = (OperationalError,)
+
+
+@app.task(name="learning.dispatch", throws=EXPECTED)
+def dispatch_learning() -> None:
+    """Queue what the agents' schedules ask for, and send out the runs that nobody holds."""
+    run_ids = run(scheduling.list_due_runs)
+    if run_ids and not waiting_messages(app, GPU):
+        for run_id in run_ids:
+            step_learning.delay(str(run_id))
+
+
+@app.task(name="learning.step", throws=EXPECTED)
+def step_learning(run_id: str) -> None:
+    """Do one learner run, from conversations to a candidate."""
+    from worker import learning  # here, so that only a process that learns pays for torch: 400 MB and 5 seconds
+
+    run(
+        partial(
+            learning.step,
+            run_id=UUID(run_id),
+            settings=LearnerSettings(),
+            store=StoreSettings(),
+            is_stopping=lambda: state.should_stop is not None or state.should_terminate is not None,
+        )
+    )
+
+
+@app.task(name="episodes.close_idle", throws=EXPECTED)
+def close_idle_episodes() -> None:
+    """End conversations that nobody has touched for as long as their agent waits."""
+    run(housekeeping.close_idle)
+
+
+@app.task(name="rollout.reconcile", throws=EXPECTED)
+def reconcile_rollout() -> None:
+    """Bring every engine in line with the rollouts."""
+    run(partial(rollout.reconcile, settings=EngineSettings()))
+
+
+@app.task(name="dead_letters.forget", throws=EXPECTED)
+def forget_dead_letters() -> None:
+    """Delete feedback that could not be joined and is too old to retry."""
+    run(partial(housekeeping.forget_dead_letters, days=BeatSettings().dead_letter_days))

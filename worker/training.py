@@ -1,0 +1,148 @@
+"""The arithmetic of a run, from rows to two unfinished folders: all in one thread, nothing of it kept in memory."""
+
+import ctypes
+import gc
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import torch
+from transformers import AutoTokenizer
+
+from core.domain.tokens import Tokens
+from worker.archer.actor import Actor
+from worker.archer.checkpoint import CheckpointError
+from worker.archer.config import ArcherConfig
+from worker.archer.critic import DoubleCritic
+from worker.archer.learner import Learner
+from worker.replay.sampling import History
+from worker.replay.transitions import Lesson, lessons_of
+
+CHECKPOINT = "critic.pt"
+LOADED, TRAINED = 0.05, 0.95
+"""Shares of a run's progress at which the models are loaded and the update is done."""
+
+
+class ModelError(Exception):
+    """The base model cannot be learned on; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What to learn from, from where to start, and where to write."""
+
+    histories: Sequence[History]
+    tokens: Mapping[UUID, Tokens]
+    model: str
+    encoder: str
+    start_version: UUID
+    start_adapter: Path | None
+    checkpoints: Sequence[Path]
+    """Newest first; the first that fits is taken."""
+    config: ArcherConfig
+    seed: int
+    device: str
+    threads: int | None
+    adapter_folder: Path
+    checkpoint_folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came out; `skipped` says why there is no adapter, if there is none."""
+
+    lessons: Sequence[Lesson]
+    figures: dict[str, object]
+    skipped: str | None
+
+
+def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
+    """Learn, and write the adapter and the critic's checkpoint to their unfinished folders."""
+    if assignment.threads is not None:
+        torch.set_num_threads(assignment.threads)
+    try:
+        return _train(assignment, on_progress)
+    finally:
+        _free_memory()
+
+
+def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
+    started = time.perf_counter()
+    lessons = _lessons(assignment)
+    rendered = time.perf_counter()
+    learner = _learner(assignment)
+    critic_start = _restore_critic(learner, assignment.checkpoints)
+    loaded = time.perf_counter()
+    on_progress(LOADED)
+    update = learner.update(
+        [lesson.transition for lesson in lessons],
+        on_progress=lambda share: on_progress(LOADED + (TRAINED - LOADED) * share),
+    )
+    updated = time.perf_counter()
+    if update.actor_skipped is None:
+        learner.actor.save_adapter(assignment.adapter_folder)
+        learner.save(assignment.checkpoint_folder / CHECKPOINT)
+    figures = update.to_json()
+    seconds = {"render": rendered - started, "load_models": loaded - rendered, "update": updated - loaded}
+    figures["run_seconds"] = {**seconds, "write": time.perf_counter() - updated}
+    figures["critic_start"] = critic_start
+    return Trained(lessons, figures, update.actor_skipped)
+
+
+def _lessons(assignment: Assignment) -> list[Lesson]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(assignment.model)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"NOCK_MODEL={assignment.model} has no tokenizer that transformers can load: {error}"
+        ) from error
+    return [
+        lesson
+        for history in assignment.histories
+        for lesson in lessons_of(
+            history,
+            assignment.tokens,
+            lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
+            start_version=assignment.start_version,
+        )
+    ]
+
+
+def _learner(assignment: Assignment) -> Learner:
+    device = assignment.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    # On a processor half precision is slower; peft keeps the LoRA itself in float32 either way.
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    config, seed = assignment.config, assignment.seed
+    actor = Actor.from_pretrained(
+        assignment.model, config, adapter=assignment.start_adapter, device=device, dtype=dtype, seed=seed
+    )
+    critic = DoubleCritic.from_pretrained(assignment.encoder, config, device=device, seed=seed)
+    return Learner(actor, critic, config, seed=seed)
+
+
+def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> str:
+    """Go on from the newest checkpoint that fits; says from which, or why from none."""
+    reasons = []
+    for folder in checkpoints:
+        try:
+            learner.restore_critic(folder / CHECKPOINT)
+        except CheckpointError as error:
+            reasons.append(str(error))
+        else:
+            return f"checkpoint of run {folder.name}"
+    return "fresh" if not reasons else f"fresh: {' '.join(reasons)}"
+
+
+def _free_memory() -> None:
+    """Give the models' memory back to the system: this process lives on and waits for the next run."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # glibc keeps what a thread has freed in that thread's arena, and each run is another thread.
+        ctypes.CDLL(None).malloc_trim(0)
