@@ -122,7 +122,7 @@ class Stack:
         for agent in gateway.call("GET", "/admin/agents")["data"]:
             if agent["base_model"] != model_name and self.settings.engine_urls is None:
                 self.steps.say(
-                    f"  {agent['name']} belongs to {agent['base_model']}: it does not answer while {model_name} is served."
+                    f"  {agent['name']} belongs to {agent['base_model']}: it is mute while {model_name} is served."
                     " Set NOCK_MODEL to its model, or NOCK_HOME to a new folder.",
                     style="yellow",
                 )
