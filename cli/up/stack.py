@@ -24,6 +24,7 @@ from cli.up.stopping import stop
 from cli.up.supervision import Supervisor, launch
 
 BUSY_SECONDS = 60
+BEAT_SECONDS = 2
 
 
 class Stack:
@@ -94,7 +95,7 @@ class Stack:
         self._apply_agents(model_name)
         self._wait("learner", "Learner", lambda: self._takes_tasks("learner"), seconds=180)
         self._wait("worker", "Worker", lambda: self._takes_tasks("worker"), seconds=180)
-        self._start("beat", "Beat", lambda: state_of(self.home, self.supervisor, "beat").state == "RUNNING", seconds=20)
+        self._start("beat", "Beat", self._beat_stays, seconds=20)
 
     def _start(self, name: str, title: str, is_ready: Callable[[], bool], *, seconds: float) -> None:
         self.supervisor.start(name)
@@ -103,6 +104,11 @@ class Stack:
     def _wait(self, name: str, title: str, is_ready: Callable[[], bool], *, seconds: float) -> None:
         with self.steps.step(title) as tell:
             wait_until_ready(self.home, self.supervisor, name, is_ready, seconds=seconds, tell=tell)
+
+    def _beat_stays(self) -> bool:
+        """Beat answers nobody; one that could not read its schedule would have ended by now."""
+        state = state_of(self.home, self.supervisor, "beat")
+        return state.state in ("STARTING", "RUNNING") and time.time() - state.started_at > BEAT_SECONDS
 
     def _takes_tasks(self, name: str) -> bool:
         """Its answer to a ping, or its age: a given Redis may have held work that it must get through first."""

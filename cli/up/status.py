@@ -29,8 +29,11 @@ class Status:
 
     @property
     def well(self) -> bool:
-        """All processes run, and the gateway is ready."""
-        steady = all(process["state"] == "running" for process in self.processes)
+        """All processes run, or start for the first time, and the gateway is ready."""
+        steady = all(
+            process["state"] == "running" or (process["state"] == "starting" and not process["restarts"])
+            for process in self.processes
+        )
         return self.running and steady and bool(self.gateway["ready"])
 
 
@@ -65,7 +68,7 @@ def print_status(home: Home, status: Status, *, as_json: bool) -> None:
 
 def _describe(home: Home, state: ProgramState) -> dict[str, Any]:
     journal = read_journal(home.journal(state.name))
-    runs = state.state == "RUNNING" and journal.status is None
+    runs = state.state in ("STARTING", "RUNNING") and journal.status is None
     return {
         "process": state.name,
         "state": state.state.lower(),

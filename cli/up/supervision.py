@@ -20,6 +20,8 @@ from cli.up.programs import Program
 
 # With a pause that grows by a second each time, a program that cannot run is tried for more than an hour.
 START_RETRIES = 100
+# Whoever ends sooner is started again after a pause; whoever ends later, at once. Imports alone take seconds.
+STEADY_SECONDS = 10
 MARK = "NOCK_STACK"
 
 
@@ -73,7 +75,7 @@ def _section(home: Home, program: Program) -> list[str]:
         f"priority = {program.order}",
         "autostart = false",
         "autorestart = true",
-        "startsecs = 1",
+        f"startsecs = {STEADY_SECONDS}",
         f"startretries = {START_RETRIES}",
         f"stopsignal = {program.stop_signal}",
         f"stopwaitsecs = {program.stop_seconds}",
