@@ -38,7 +38,9 @@ class ActorTraining:
         self.seen: list[Tensor] = []
         self.kl_at_start: float | None = None
         self.kl = 0.0
+        self.taken = 0
         self.good = self._state()
+        self.good_steps = 0
 
     def run(
         self,
@@ -60,7 +62,7 @@ class ActorTraining:
                 turns = self.table.turn[[span.table for row in batch for span in row.spans]].tolist()
                 step = descend(
                     self.optimiser,
-                    self._losses(batch, len(turns)),
+                    self.losses(batch, len(turns)),
                     self.config.max_grad_norm,
                     whose="actor",
                     episodes=[episodes[turn] for turn in turns],
@@ -71,6 +73,7 @@ class ActorTraining:
                     stopped = True
                     break
                 steps.append(step)
+                self.taken += 1
                 on_progress(len(steps) / planned)
             first_pass = self.now.clone() if first_pass is None else first_pass
             if stopped:
@@ -83,7 +86,7 @@ class ActorTraining:
         assert first_pass is not None
         return self._figures(steps, first_pass, stopped, tokens_trained)
 
-    def _losses(self, rows: Sequence[Row], turns: int) -> Iterator[Float[Tensor, ""]]:
+    def losses(self, rows: Sequence[Row], turns: int) -> Iterator[Float[Tensor, ""]]:
         """Parts of J_π of one step; remembers the log-probs they were made of."""
         for rows_together in micro_batches(rows, self.config.max_tokens_per_microbatch):
             tokens = collate(rows_together, self.actor.device)
@@ -125,6 +128,7 @@ class ActorTraining:
             return False
         self.kl = kl
         self.good = self._state()
+        self.good_steps = self.taken
         return True
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -144,6 +148,7 @@ class ActorTraining:
         turns = turn_ratio(first_pass, behaviour, self.table.turn, len(self.advantage))[torch.unique(self.table.turn)]
         return ActorFigures(
             steps=len(steps),
+            steps_kept=self.good_steps,
             loss=sum(step.loss for step in steps) / len(steps),
             grad_norm=sum(step.grad_norm for step in steps) / len(steps),
             importance_ratio_mean=ratio.mean().item(),

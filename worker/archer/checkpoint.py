@@ -67,11 +67,9 @@ def read_checkpoint(path: Path, expected: Architecture) -> dict[str, Any]:
     """The state in the file, if it was written for `expected`."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (
-        Exception
-    ) as error:  # torch names no error for a file that is not one: zip, pickle and runtime errors all occur
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no {path.name} in {path.parent.name}; start without it.") from error
+    except Exception as error:  # torch raises zip, pickle and runtime errors for a file that is not its own
         raise CheckpointError(f"{path.name} is damaged or no checkpoint; start without it. ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path.name} is not a checkpoint of format {FORMAT}; start without it.")

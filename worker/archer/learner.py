@@ -87,6 +87,8 @@ class Learner:
                     self.generator,
                     lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
                 )
+            if actor_figures.steps_kept == 0:
+                skipped = "its first step spent the whole KL budget and was undone; lower actor_lr"
         on_progress(1.0)
         seconds = clock.total
         return Figures(

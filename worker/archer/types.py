@@ -113,6 +113,8 @@ class ActorFigures:
     """What the actor's steps did. Ratios are of its first pass: the start policy against the one that spoke."""
 
     steps: int
+    steps_kept: int
+    """Fewer than were taken where the KL budget had the last ones undone."""
     loss: float
     grad_norm: float
     """Mean over the steps, before clipping."""

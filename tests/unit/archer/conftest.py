@@ -1,0 +1,43 @@
+"""A tiny actor and critic, fresh for each test from folders written once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.tiny_encoder import write_tiny_encoder
+from tests.fixtures.tiny_model import write_tiny_adapter, write_tiny_model
+from worker.archer.actor import Actor
+from worker.archer.config import ArcherConfig
+from worker.archer.critic import DoubleCritic
+from worker.archer.learner import Learner
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def adapter_folder(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    return write_tiny_adapter(tmp_path_factory.mktemp("adapter"), model_folder)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def config() -> ArcherConfig:
+    return ArcherConfig(critic_steps=5, critic_hidden=16, actor_epochs=2, kl_budget=None, critic_weight_decay=0.0)
+
+
+@pytest.fixture
+def make_learner(model_folder: Path, encoder_folder: Path) -> Callable[..., Learner]:
+    def make(config: ArcherConfig, *, seed: int = 0, adapter: Path | None = None) -> Learner:
+        actor = Actor.from_pretrained(model_folder, config, adapter=adapter, seed=seed)
+        critic = DoubleCritic.from_pretrained(encoder_folder, config, seed=seed)
+        return Learner(actor, critic, config, seed=seed)
+
+    return make

@@ -1,0 +1,67 @@
+"""What a configuration accepts, and that it survives JSON."""
+
+import ast
+import inspect
+import json
+from dataclasses import fields
+
+import pytest
+
+from worker.archer import config as module
+from worker.archer.config import ArcherConfig, ConfigError
+
+
+def test_a_configuration_survives_json():
+    changed = ArcherConfig(gamma=0.9, kl_budget=None, train_encoder=True)
+    assert ArcherConfig.from_json(json.loads(json.dumps(changed.to_json()))) == changed
+
+
+def test_missing_names_take_their_defaults():
+    assert ArcherConfig.from_json({"actor_epochs": 7}) == ArcherConfig(actor_epochs=7)
+
+
+def test_an_unknown_name_is_refused_and_named():
+    with pytest.raises(ConfigError, match="Unknown hyper-parameters: actor_learning_rate"):
+        ArcherConfig.from_json({"actor_learning_rate": 1e-4})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", 1.1),
+        ("gamma", -0.1),
+        ("gamma", float("nan")),
+        ("gamma", "0.9"),
+        ("tau", 0.0),
+        ("actor_lr", 0.0),
+        ("actor_lr", None),
+        ("actor_lr", float("inf")),
+        ("actor_epochs", 0),
+        ("actor_epochs", 1.5),
+        ("actor_epochs", True),
+        ("train_encoder", 1),
+        ("kl_budget", 0.0),
+        ("kl_budget", True),
+        ("max_importance_ratio", 0.5),
+        ("critic_weight_decay", -1.0),
+        ("kl_check_share", 1.5),
+    ],
+)
+def test_a_value_without_meaning_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"^{name} is"):
+        ArcherConfig.from_json({name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("gamma", 0), ("gamma", 1), ("tau", 1), ("kl_budget", None)])
+def test_the_edges_that_mean_something_are_accepted(name, value):
+    assert getattr(ArcherConfig.from_json({name: value}), name) == value
+
+
+def test_every_hyper_parameter_says_what_raising_it_does():
+    body = ast.parse(inspect.getsource(module.ArcherConfig)).body[0].body
+    documented = {
+        field.target.id
+        for field, line in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+    }
+    assert documented == {field.name for field in fields(ArcherConfig)}
