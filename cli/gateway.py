@@ -84,7 +84,10 @@ class Gateway:
 
 
 def default_url() -> str:
-    """Where `nock up` listens."""
+    """Where NOCK_PORT says, else where the stack of this NOCK_HOME was told to listen when it was started."""
+    address = Home.from_environment().address
+    if not os.environ.get("NOCK_PORT") and address.is_file():
+        return address.read_text().strip()
     return f"http://127.0.0.1:{os.environ.get('NOCK_PORT') or 8000}"
 
 

@@ -12,7 +12,7 @@ from cli.up.home import Home
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 SCOPES = ("chat", "feedback", "admin")
-COLUMNS = ("key_id", "scopes", "agents", "created_at", "expires_at", "revoked_at")
+COLUMNS = ("key_id", "name", "scopes", "agents", "created_at", "expires_at", "revoked_at")
 
 
 @app.command("create")

@@ -1,10 +1,14 @@
 """Show rows as a table, or as JSON for scripts."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+
+WIDE = 240
+TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\S*Z$")
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
@@ -23,7 +27,10 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console(highlight=False).print(table, markup=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE  # a pipe has no edge to wrap at
+    console.print(table, markup=False)
 
 
 def _cell(value: object) -> str:
@@ -31,6 +38,6 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return TIME.sub(r"\1 \2", str(value))

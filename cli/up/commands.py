@@ -79,7 +79,7 @@ def tell_status(*, as_json: bool) -> int:
     """Show how the stack is; 0 only if all is well."""
     with _reported():
         home = Home.from_environment()
-        status = read_status(home, UpSettings.from_environment())
+        status = read_status(home)
         print_status(home, status, as_json=as_json)
         return 0 if status.well else 1
     return 1

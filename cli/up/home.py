@@ -53,6 +53,11 @@ class Home:
         return self.folder / "checkpoints"
 
     @property
+    def address(self) -> Path:
+        """Where the gateway of the stack that was started last listens, so that other commands find it."""
+        return self.run / "address"
+
+    @property
     def sockets(self) -> Path:
         """In the run folder, or in a private folder with a short path where that one's is too long for sockets."""
         if len(os.fsencode(self.run)) <= LONGEST_SOCKET_FOLDER:

@@ -9,7 +9,10 @@ from cli.up import embedded_postgres, embedded_redis
 from cli.up.home import Home
 from cli.up.settings import UpSettings
 
+NAMES = ("postgres", "redis", "engine", "gateway", "learner", "worker", "beat")
 GATEWAY_DRAIN_SECONDS = 35  # it lets open requests end for 30 s
+# Two workers that share no queue have nothing to tell each other; a long step would pass for a lost heartbeat.
+ALONE = ("--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat")
 PYTHON = (sys.executable, "-P")  # without -P a folder named `core` where the user stands would hide ours
 
 
@@ -38,8 +41,8 @@ def list_programs(home: Home, settings: UpSettings, model: str, model_name: str)
     programs.append(Program("gateway", 40, [*PYTHON, "-m", "service"], stop_seconds=GATEWAY_DRAIN_SECONDS))
     # A learner or worker that is killed resumes or starts again, so stopping does not wait for a step to end.
     shared = _half_the_cores() if settings.engine_urls is None else {}
-    learner = [*_celery("worker"), "--queues", "gpu", "--pool", "solo", "--hostname", "learner@nock"]
-    worker = [*_celery("worker"), "--queues", "cpu", "--pool", "solo", "--hostname", "worker@nock"]
+    learner = [*_celery("worker"), *ALONE, "--queues", "gpu", "--hostname", "learner@nock"]
+    worker = [*_celery("worker"), *ALONE, "--queues", "cpu", "--hostname", "worker@nock"]
     beat = [*_celery("beat"), "--scheduler", "celery.beat:Scheduler", "--pidfile", ""]
     programs.append(Program("learner", 50, learner, stop_seconds=5, nice=10, environment=shared))
     programs.append(Program("worker", 51, worker, stop_seconds=5))

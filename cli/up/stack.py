@@ -49,6 +49,7 @@ class Stack:
         if self.settings.database_url is None:
             with self.steps.step("Database folder"):
                 embedded_postgres.prepare(self.home.postgres, self.home.sockets / "postgres")
+        self.home.address.write_text(f"{self.settings.url}\n")
         process = launch(self.home, programs, self.environment, detached=detached)
         try:
             self._start_in_order(name)

@@ -11,8 +11,8 @@ from cli.gateway import FAILURES, Gateway
 from cli.tables import show
 from cli.up.home import Home
 from cli.up.journal import read_journal
+from cli.up.programs import NAMES
 from cli.up.readiness import http_body
-from cli.up.settings import UpSettings
 from cli.up.supervision import ProgramState, Supervisor, SupervisorGone
 
 COLUMNS = ("process", "state", "pid", "uptime", "restarts", "log")
@@ -37,16 +37,17 @@ class Status:
         return self.running and steady and bool(self.gateway["ready"])
 
 
-def read_status(home: Home, settings: UpSettings) -> Status:
+def read_status(home: Home) -> Status:
     """Ask the supervisor, then the gateway."""
     try:
-        states = Supervisor(home).states()
+        states = sorted(Supervisor(home).states(), key=lambda state: NAMES.index(state.name))
     except SupervisorGone:
-        return Status(False, [], {"url": settings.url, "ready": False, "says": None}, [])
-    ready, says = http_body(f"{settings.url}/readyz")
-    gateway = {"url": settings.url, "ready": ready, "says": says}
+        return Status(False, [], {"url": None, "ready": False, "says": None}, [])
+    url = home.address.read_text().strip()
+    ready, says = http_body(f"{url}/readyz")
+    gateway = {"url": url, "ready": ready, "says": says}
     processes = [_describe(home, state) for state in states]
-    return Status(True, processes, gateway, _agents(settings) if ready else [])
+    return Status(True, processes, gateway, _agents(url) if ready else [])
 
 
 def print_status(home: Home, status: Status, *, as_json: bool) -> None:
@@ -79,8 +80,8 @@ def _describe(home: Home, state: ProgramState) -> dict[str, Any]:
     }
 
 
-def _agents(settings: UpSettings) -> list[dict[str, Any]]:
-    gateway = Gateway(settings.url, None, scope="admin")
+def _agents(url: str) -> list[dict[str, Any]]:
+    gateway = Gateway(url, None, scope="admin")
     try:
         names = [agent["name"] for agent in gateway.call("GET", "/admin/agents")["data"]]
         return [gateway.call("GET", f"/admin/agents/{name}/rollout") for name in names]

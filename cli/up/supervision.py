@@ -117,7 +117,7 @@ class Supervisor:
         self._call("startProcess", name, False)
 
     def states(self) -> list[ProgramState]:
-        """The programs in the order in which they start."""
+        """All programs, by name."""
         answer = self._call("getAllProcessInfo")
         assert isinstance(answer, list)
         return [ProgramState(info["name"], info["statename"], int(info["start"])) for info in answer]
