@@ -47,7 +47,7 @@ def test_explained_variance_is_one_when_perfect_and_zero_for_a_constant():
     observed = tensor([1.0, 2.0, 3.0])
     assert explained_variance(observed, observed) == 1.0
     assert explained_variance(torch.full((3,), 9.0), observed) == pytest.approx(0.0)
-    # Errors -1, 0, 1 have the variance that the returns have: 1 - (2/3) / (2/3) * 4 for predictions the other way round.
+    # Errors -2, 0, 2 have four times the variance of the returns: 1 - 4.
     assert explained_variance(tensor([3.0, 2.0, 1.0]), observed) == pytest.approx(-3.0)
 
 

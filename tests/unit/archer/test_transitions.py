@@ -1,0 +1,30 @@
+"""Turns that cannot be learned from are refused by name."""
+
+import pytest
+
+from tests.fixtures.transitions import turn
+from worker.archer.types import TransitionError
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reward": float("nan")}, "reward is nan"),
+        ({"reward": float("inf")}, "reward is inf"),
+        ({"prompt_ids": ()}, "without prompt"),
+        ({"completion_ids": (), "behaviour_logprobs": ()}, "without prompt or completion"),
+        ({"behaviour_logprobs": (-1.0,)}, "2 tokens have 1 log-probs"),
+        ({"behaviour_logprobs": (-1.0, float("-inf"))}, "not finite"),
+        ({"behaviour_logprobs": (-1.0, 0.5)}, "positive"),
+        ({"temperature": 0.0}, "temperature 0.0"),
+    ],
+)
+def test_a_turn_that_the_actor_cannot_learn_from_is_refused(changes, message):
+    with pytest.raises(TransitionError, match=message) as error:
+        turn(episode="conv_7", **changes)
+    assert "'conv_7'" in str(error.value)
+
+
+def test_a_turn_for_the_critic_alone_needs_no_tokens():
+    greedy = turn(trains_actor=False, prompt_ids=(), completion_ids=(), behaviour_logprobs=(), temperature=0.0)
+    assert greedy.completion_ids == ()
