@@ -1,7 +1,8 @@
 """The running batch: rows join in one prefill, advance one forward a token, and leave; knows no queue and no HTTP."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,20 +13,21 @@ from engine.model import LanguageModel
 from engine.sampling import Sampled, Sampler, SamplerRow
 
 
+@dataclass(eq=False, slots=True)
 class Row:
     """One request while it decodes."""
 
-    def __init__(
-        self, prompt_ids: Sequence[int], sampler: SamplerRow, adapter: Adapter | None, suppressed: Sequence[int] = ()
-    ) -> None:
-        self.prompt_ids = prompt_ids
-        self.sampler = sampler
-        self.adapter = adapter
-        # Token ids that may not be drawn for now: what would end the reply before its least length.
-        self.suppressed = suppressed
+    prompt_ids: Sequence[int]
+    sampler: SamplerRow
+    adapter: Adapter | None = None
+    # Token ids that may not be drawn for now: what would end the reply before its least length.
+    suppressed: Sequence[int] = ()
 
 
-class RunningBatch:
+RowT = TypeVar("RowT", bound=Row)
+
+
+class RunningBatch(Generic[RowT]):
     """Rows in decoding order. A row that leaves gives its place to the last one, here as in the cache."""
 
     def __init__(self, model: LanguageModel, composition: Composition) -> None:
@@ -35,12 +37,12 @@ class RunningBatch:
         self._layer_types: list[str] = getattr(config, "layer_types", None) or []
         self._sliding_window: int | None = getattr(config, "sliding_window", None)
         self._cache = BatchCache(config.num_hidden_layers)
-        self.rows: list[Any] = []
+        self.rows: list[RowT] = []
         self._last_tokens = torch.empty(0, dtype=torch.long, device=model.device)
         self._prepared: tuple[Sampler, Tensor] | None = None
 
     @torch.inference_mode()
-    def join(self, rows: Sequence[Row]) -> Sampled:
+    def join(self, rows: Sequence[RowT]) -> Sampled:
         """Prefill new rows together; the first token of each."""
         lengths = [len(row.prompt_ids) for row in rows]
         longest = max(lengths)
@@ -85,6 +87,10 @@ class RunningBatch:
         if places:
             self._prepared = None
 
+    def forget(self, adapter: Adapter) -> None:
+        """Free what is kept for an unloaded adapter."""
+        self._composition.forget(adapter)
+
     def _forward(
         self,
         tokens: Tensor,
@@ -92,7 +98,7 @@ class RunningBatch:
         starts: Tensor,
         queries: Tensor,
         columns: Tensor,
-        joining: Sequence[Row] | None,
+        joining: Sequence[RowT] | None,
     ) -> Tensor:
         if joining is not None:
             self._composition.use([row.adapter for row in joining], self._like())
