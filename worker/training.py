@@ -11,6 +11,7 @@ from uuid import UUID
 
 import torch
 from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from core.domain.tokens import Tokens
 from worker.archer.actor import Actor
@@ -61,6 +62,7 @@ class Trained:
 
 def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
     """Learn, and write the adapter and the critic's checkpoint to their unfinished folders."""
+    transformers_logging.disable_progress_bar()
     if assignment.threads is not None:
         torch.set_num_threads(assignment.threads)
     try:

@@ -1,0 +1,242 @@
+"""The learner step: what comes out of conversations with an outcome, and what is left behind when nothing can."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from sqlalchemy import select
+from transformers import AutoModelForCausalLM
+
+from core.domain.adapters import AdapterName, AdapterState
+from core.domain.sampling import Learnable
+from core.rollouts.loading import WEIGHTS, check_files
+from core.settings import StoreSettings
+from core.storage import models
+from core.storage.database import Database
+from core.storage.models import RunState
+from core.storage.repositories import adapters
+from tests.fixtures.builders import create_adapter, create_agent
+from tests.fixtures.conversations import create_matured, create_mixed
+from tests.fixtures.runs import QUICK, queue_run, read_run
+from tests.fixtures.tiny_model import write_tiny_adapter
+from worker import learning
+from worker.settings import LearnerSettings
+
+
+async def test_a_step_turns_conversations_into_a_candidate_that_answers_otherwise(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings, tiny_model: Path
+) -> None:
+    conversations = await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+
+    run = await read_run(database, run_id)
+    assert (run.state, run.reason, run.progress) == (RunState.SUCCEEDED, None, 1.0)
+    assert run.lease_holder is None
+    assert run.ended_at is not None
+    assert run.watermark == max(conversation.matured_at for conversation in conversations if conversation.matured_at)
+    async with database.transaction() as session:
+        version = await adapters.get_version(session, AdapterName("demo", 1))
+        taught = (await session.scalars(select(models.RunTurn).where(models.RunTurn.run_id == run_id))).all()
+    assert version.state is AdapterState.CANDIDATE
+    assert (version.id, version.run_id) == (run.adapter_id, run_id)
+    assert sorted(turn.reward for turn in taught) == [0.0] * 6 + [1.0] * 2
+    assert all(turn.trained_actor for turn in taught)
+    check_files(version, AdapterName("demo", 1))
+
+    assert version.path is not None
+    assert logits(tiny_model, None).shape == logits(tiny_model, version.path).shape
+    assert (logits(tiny_model, None) - logits(tiny_model, version.path)).abs().max() > 1e-4
+
+
+def logits(model_folder: Path, adapter: str | None) -> torch.Tensor:
+    """Of a fixed prompt, as a stranger with transformers and peft sees them."""
+    model: Any = AutoModelForCausalLM.from_pretrained(model_folder)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.inference_mode():
+        result: torch.Tensor = model(input_ids=torch.tensor([[1, 2, 3, 4]])).logits
+    return result
+
+
+async def test_the_figures_say_what_was_learned_from(database: Database, agent: models.Agent, step: Any) -> None:
+    await create_mixed(database, agent, count=4)
+    await create_matured(database, agent, reward=1.0, turns=1, learnable=Learnable.CRITIC)
+    await create_matured(database, agent, reward=1.0, turns=1, learnable=Learnable.NONE)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert run.figures is not None
+    assert run.figures["conversations"] == run.figures["new_conversations"] == 5  # one has nothing to teach
+    assert run.figures["turns_by_learnable"] == {"actor": 8, "critic": 1}
+    assert run.figures["staleness"] == {"mean": 0.0, "max": 0}
+    assert run.figures["critic_start"] == "fresh"
+    assert (run.figures["turns"], run.figures["actor_turns"]) == (9, 8)
+    assert set(run.figures["run_seconds"]) == {"render", "load_models", "update", "write"}
+    assert run.configuration is not None
+    assert (run.configuration["lora_rank"], run.configuration["min_conversations"]) == (2, 4)
+
+
+async def test_an_adapter_folder_holds_the_two_files_that_loaders_read_and_others_may_read_them(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings
+) -> None:
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    before = os.umask(0o077)
+    try:
+        await step(run_id)
+    finally:
+        os.umask(before)
+    folder = store.adapters_dir / "demo" / f"v1-{run_id.hex}"
+    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in (store.checkpoints_dir / "demo").iterdir()] == [run_id.hex]
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
+
+
+async def test_a_newer_candidate_supersedes_and_the_critic_goes_on_from_the_newest_checkpoint(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings
+) -> None:
+    runs = []
+    for _ in range(3):
+        await create_mixed(database, agent, count=4)
+        runs.append(await queue_run(database, agent))
+        await step(runs[-1])
+    newest = await read_run(database, runs[2])
+    assert newest.figures is not None
+    assert newest.figures["critic_start"] == f"checkpoint of run {runs[1].hex}"
+    assert newest.figures["conversations"] == 12
+    assert newest.figures["new_conversations"] == 4
+    async with database.transaction() as session:
+        versions = await adapters.list_versions(session, agent.id)
+    assert [(version.number, version.state.value) for version in versions] == [
+        (0, "stable"),
+        (1, "retired"),
+        (2, "retired"),
+        (3, "candidate"),
+    ]
+    assert {path.name for path in (store.checkpoints_dir / "demo").iterdir()} == {runs[1].hex, runs[2].hex}
+    assert len(list((store.adapters_dir / "demo").iterdir())) == 3  # versions are for ever
+
+
+async def test_learning_goes_on_from_the_stable_version(
+    database: Database, agent: models.Agent, step: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = write_tiny_adapter(tmp_path / "stable", tiny_model, rank=2)
+    stable = await create_adapter(
+        database, agent, state=AdapterState.STABLE, path=str(folder), sha256=sha256_of(folder / WEIGHTS)
+    )
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    async with database.transaction() as session:
+        version = await adapters.get_version(session, AdapterName("demo", 2))
+    assert version.parent_id == stable.id
+    assert version.path is not None
+    moved = (logits(tiny_model, str(folder)) - logits(tiny_model, version.path)).abs().max()
+    away = (logits(tiny_model, None) - logits(tiny_model, version.path)).abs().max()
+    assert 1e-4 < moved < away / 2
+
+
+async def test_too_few_outcomes_are_skipped_with_the_number_that_is_missing(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings
+) -> None:
+    await create_mixed(database, agent, count=3)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert (run.state, run.reason) == (RunState.SKIPPED, "3 matured conversations, 4 are needed: 1 more.")
+    assert not store.adapters_dir.exists()
+
+
+async def test_outcomes_that_a_run_learned_from_are_not_new_to_the_next_one(
+    database: Database, agent: models.Agent, step: Any
+) -> None:
+    await create_mixed(database, agent, count=4)
+    await step(await queue_run(database, agent))
+    await create_mixed(database, agent, count=1)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert (run.state, run.reason) == (RunState.SKIPPED, "1 newly matured conversations, 4 are needed: 3 more.")
+
+
+async def test_outcomes_that_are_all_alike_are_skipped_and_leave_nothing(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings
+) -> None:
+    for _ in range(4):
+        await create_matured(database, agent, reward=1.0)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert (run.state, run.reason) == (RunState.SKIPPED, "Nothing to learn: all episodes were rewarded alike.")
+    assert run.figures is not None
+    assert run.figures["turns"] == 8
+    assert list((store.adapters_dir / "demo").iterdir()) == []
+    assert list((store.checkpoints_dir / "demo").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("learner", "base_model", "reason"),
+    [
+        (QUICK | {"actor_rl": 1.0}, "tiny", "Unknown hyper-parameters: actor_rl."),
+        (QUICK | {"tau": 2.0}, "tiny", "tau is 2.0; it must be above 0, at most 1."),
+        (QUICK | {"min_conversations": 0}, "tiny", "min_conversations is 0; it must be a whole number, 1 or more."),
+        (QUICK | {"max_conversations": 3}, "tiny", "max_conversations is 3; it must be at least min_conversations, 4."),
+        (QUICK, "other", "The agent's base model is 'other', and this learner trains 'tiny'"),
+        (QUICK | {"critic_lr": 1e30}, "tiny", "The critic's loss is nan and its gradient norm nan on episodes "),
+    ],
+)
+async def test_what_cannot_be_learned_fails_with_the_reason(
+    database: Database, step: Any, store: StoreSettings, learner: dict[str, Any], base_model: str, reason: str
+) -> None:
+    agent = await create_agent(database, learner=learner, base_model=base_model)
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert run.state is RunState.FAILED
+    assert reason in (run.reason or "")
+    assert list(store.adapters_dir.glob("demo/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("", "set NOCK_MODEL to a folder or a Hugging Face id"),
+        ("/nowhere/tiny", "is no model folder: there is no config.json in it"),
+    ],
+)
+async def test_a_learner_without_a_model_fails_the_run_and_says_what_to_set(
+    database: Database, agent: models.Agent, store: StoreSettings, model: str, reason: str
+) -> None:
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    settings = LearnerSettings(model=model)
+    await learning.step(database, run_id, settings=settings, store=store, is_stopping=lambda: False)
+    run = await read_run(database, run_id)
+    assert run.state is RunState.FAILED
+    assert reason in (run.reason or "")
+
+
+async def test_a_stable_version_with_other_weights_than_registered_is_not_continued(
+    database: Database, agent: models.Agent, step: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = write_tiny_adapter(tmp_path / "stable", tiny_model, rank=2)
+    await create_adapter(database, agent, state=AdapterState.STABLE, path=str(folder), sha256="0" * 64)
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert run.state is RunState.FAILED
+    assert "The weights of demo@v1 have the checksum" in (run.reason or "")
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
