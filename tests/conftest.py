@@ -1,10 +1,17 @@
 """Fixtures that every test may ask for."""
 
+from core.logging import configure_logging
+from core.settings import LogSettings
+
+configure_logging(LogSettings())
+
 from jaxtyping import install_import_hook
 
 # Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports it.
 # Not config and types: they check their own values, with errors that say what to do.
-ARITHMETIC = "actor actor_training advantages critic critic_training episodes importance learner losses returns rows target"
+ARITHMETIC = (
+    "actor actor_training advantages critic critic_training episodes importance learner losses returns rows target"
+)
 install_import_hook([f"worker.archer.{module}" for module in ARITHMETIC.split()], "beartype.beartype")
 
 pytest_plugins = [
@@ -12,4 +19,6 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.scripted_engine",
     "tests.fixtures.gateway",
+    "tests.fixtures.engines",
+    "tests.fixtures.vllm_process",
 ]
