@@ -41,6 +41,10 @@ class RunningBatch(Generic[RowT]):
         self._last_tokens = torch.empty(0, dtype=torch.long, device=model.device)
         self._prepared: tuple[Sampler, Tensor] | None = None
 
+    @property
+    def column_capacity(self) -> int:
+        return self._cache.column_capacity
+
     @torch.inference_mode()
     def join(self, rows: Sequence[RowT]) -> Sampled:
         """Prefill new rows together; the first token of each."""

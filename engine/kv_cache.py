@@ -21,7 +21,7 @@ class BatchCache(Cache):
         self._keys: list[Tensor | None] = [None] * layer_count
         self._values: list[Tensor | None] = [None] * layer_count
         self._row_capacity = 0
-        self._column_capacity = 0
+        self.column_capacity = 0
         self.starts: list[int] = []
         self.end = 0
         self._window = (0, 0, 0, 0)
@@ -36,7 +36,7 @@ class BatchCache(Cache):
 
     def open_step(self) -> None:
         """Open one more column for all rows."""
-        if self.end == self._column_capacity and self.first_column >= COLUMN_BLOCK:
+        if self.end == self.column_capacity and self.first_column >= COLUMN_BLOCK:
             self._move(-self.first_column)
         self._grow(self.row_count, self.end + 1)
         self.end += 1
@@ -87,26 +87,26 @@ class BatchCache(Cache):
     def _allocate(self, layer: int, keys: Tensor, values: Tensor) -> None:
         # Zeros, not empty: a masked column has weight 0, and 0 times a NaN found in fresh memory is NaN.
         for stored, like in ((self._keys, keys), (self._values, values)):
-            stored[layer] = like.new_zeros(self._row_capacity, like.shape[1], self._column_capacity, like.shape[3])
+            stored[layer] = like.new_zeros(self._row_capacity, like.shape[1], self.column_capacity, like.shape[3])
 
     def _clear(self) -> None:
         self.end = 0
-        if self._column_capacity > KEPT_COLUMNS:
-            self._row_capacity = self._column_capacity = 0
+        if self.column_capacity > KEPT_COLUMNS:
+            self._row_capacity = self.column_capacity = 0
             self._keys = [None] * len(self._keys)
             self._values = [None] * len(self._values)
 
     def _grow(self, rows: int, columns: int) -> None:
-        if rows <= self._row_capacity and columns <= self._column_capacity:
+        if rows <= self._row_capacity and columns <= self.column_capacity:
             return
         if rows > self._row_capacity:
             self._row_capacity = max(rows, 2 * self._row_capacity)
-        old_columns = self._column_capacity
-        self._column_capacity = max(old_columns, -(-columns // COLUMN_BLOCK) * COLUMN_BLOCK)
+        old_columns = self.column_capacity
+        self.column_capacity = max(old_columns, -(-columns // COLUMN_BLOCK) * COLUMN_BLOCK)
         for stored in (self._keys, self._values):
             for layer, old in enumerate(stored):
                 if old is not None:
-                    new = old.new_zeros(self._row_capacity, old.shape[1], self._column_capacity, old.shape[3])
+                    new = old.new_zeros(self._row_capacity, old.shape[1], self.column_capacity, old.shape[3])
                     new[: self.row_count, :, :old_columns] = old[: self.row_count]
                     stored[layer] = new
 
