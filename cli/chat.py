@@ -1,6 +1,7 @@
 """`nock chat`: talk to an agent from a terminal, its replies shown as they are made."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -54,7 +55,7 @@ class Talk:
         reply = ""
         with self.gateway.stream("/v1/chat/completions", body, headers) as answer:
             self.conversation = answer.headers.get("X-Conversation-Id", self.conversation)
-            for line in answer.iter_lines():
+            for line in _lines(answer.iter_bytes()):
                 piece = _piece(line)
                 typer.echo(piece, nl=False)
                 reply += piece
@@ -77,11 +78,20 @@ def _ask() -> str:
         return ""
 
 
-def _piece(line: str) -> str:
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Split at line feeds only: a reply may hold other characters that Python takes for the end of a line."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+
+
+def _piece(line: bytes) -> str:
     """The text in one line of the event stream."""
-    if not line.startswith("data:") or line == "data: [DONE]":
+    data = line.removeprefix(b"data:").strip()
+    if data == line.strip() or data == b"[DONE]":
         return ""
-    chunk = json.loads(line.removeprefix("data:"))
+    chunk = json.loads(data)
     if "error" in chunk:
         raise Refused(502, str(chunk["error"].get("code")), str(chunk["error"].get("message")))
     return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])

@@ -35,7 +35,7 @@ def postgres_program(name: str) -> Path:
 
 def command(data: Path, sockets: Path, *, durable: bool = True) -> list[str]:
     """The command line that becomes the server."""
-    argv = [sys.executable, "-m", "cli.up.postgres_process", f"--data={data}", f"--sockets={sockets}"]
+    argv = [sys.executable, "-P", "-m", "cli.up.postgres_process", f"--data={data}", f"--sockets={sockets}"]
     return argv if durable else [*argv, "--forgetful"]
 
 
