@@ -20,5 +20,6 @@ pytest_plugins = [
     "tests.fixtures.scripted_engine",
     "tests.fixtures.gateway",
     "tests.fixtures.engines",
+    "tests.fixtures.embedded_engine",
     "tests.fixtures.vllm_process",
 ]
