@@ -1,6 +1,7 @@
 """Request bodies: how large they may be, and JSON read strictly (no NaN, no lone surrogates)."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
@@ -37,13 +38,15 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is read by StrictRequest."""
+    """A route whose body is read by StrictRequest, and as JSON whatever its declared type: `curl -d` says form."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+            scope = dict(request.scope, headers=[*others, (b"content-type", b"application/json")])
+            return await handle(StrictRequest(scope, request.receive))
 
         return strictly
 
@@ -63,26 +66,24 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self.limit:
             await self._refuse(scope, receive, send)
             return
-        seen, started = 0, False
+        seen, over = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit:
+            over = over or seen > self.limit
+            if over:
                 raise RequestTooLargeError(self._sentence())
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        async def held_back(message: Message) -> None:
+            if not over:  # whatever the app makes of a body that breaks off, the client is told why it did
+                await send(message)
 
-        try:
-            await self.app(scope, counted, noted)
-        except RequestTooLargeError:
-            if started:
-                raise
+        with suppress(RequestTooLargeError):
+            await self.app(scope, counted, held_back)
+        if over:
             await self._refuse(scope, receive, send)
 
     def _sentence(self) -> str:
@@ -90,4 +91,4 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = error_body(scope["path"], 413, "request_too_large", self._sentence(), None)
-        await JSONResponse(body, 413, {"Connection": "close"})(scope, receive, send)
+        await JSONResponse(body, 413)(scope, receive, send)

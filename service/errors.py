@@ -119,10 +119,16 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_database_away(request: Request, error: Exception) -> JSONResponse:
-    log.error("database failed", kind=type(error).__name__, why=str(getattr(error, "orig", error)).strip()[:300])
+    assert isinstance(error, DBAPIError)
+    log.error("database failed", **database_failure(error))
     if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
         return respond(request, 503, "database_unavailable", "The database does not answer.")
     return respond(request, 500, "internal_error", "Something failed here; it was logged.")
+
+
+def database_failure(error: DBAPIError) -> dict[str, str | None]:
+    """What the log may say of it: Postgres' own sentence may quote the row, and so what users wrote."""
+    return {"kind": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
 
 
 async def on_anything(request: Request, error: Exception) -> JSONResponse:

@@ -44,21 +44,17 @@ async def follow(
 
     While Postgres is away the last table stays in service.
     """
-    listening: AsyncConnection | None = None
     while True:
         try:
-            if listening is None or listening.closed:
-                listening = await AsyncConnection.connect(url, autocommit=True, connect_timeout=5)
+            async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as listening:
                 await listening.execute(f"LISTEN {MOVED_CHANNEL}")
                 await listening.execute(f"LISTEN {REVOKED_CHANNEL}")
-            async for notice in listening.notifies(timeout=poll_seconds, stop_after=1):
-                if notice.channel == REVOKED_CHANNEL:
-                    on_revoked()
-            await table.refresh(database)
+                on_revoked()  # a notice may have been missed
+                while True:
+                    await table.refresh(database)
+                    async for notice in listening.notifies(timeout=poll_seconds, stop_after=1):
+                        if notice.channel == REVOKED_CHANNEL:
+                            on_revoked()
         except (OperationalError, SQLAlchemyError, OSError) as error:
             log.warning("routing table not refreshed", why=type(error).__name__)
-            if listening is not None:
-                await listening.close()
-            listening = None
-            on_revoked()  # a notice may have been missed
             await asyncio.sleep(poll_seconds)

@@ -7,7 +7,10 @@ from typing import Any
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-CONNECT = {"prepare_threshold": 1, "connect_timeout": 5, "application_name": "nock"}
+OPTIONS: dict[str, Any] = {
+    "connect_args": {"prepare_threshold": 1, "connect_timeout": 5, "application_name": "nock"},
+    "hide_parameters": True,  # an error's text would else carry what users wrote into the logs
+}
 
 
 def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:
@@ -17,10 +20,8 @@ def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:
     costs a round trip and buys that a restarted Postgres fails no request.
     """
     if pool_size is None:
-        return create_async_engine(url, poolclass=NullPool, connect_args=CONNECT)
-    return create_async_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=CONNECT
-    )
+        return create_async_engine(url, poolclass=NullPool, **OPTIONS)
+    return create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, **OPTIONS)
 
 
 class Database:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +17,7 @@ from service.chat import presenting
 from service.chat.generating import stream
 from service.chat.recording import Timing
 from service.chat.service import OpenTurn, record
-from service.errors import error_body, status_of
+from service.errors import database_failure, error_body, status_of
 from service.gateway import Gateway
 
 log = structlog.get_logger()
@@ -84,7 +85,10 @@ class TurnStream:
         if isinstance(error, NockError):
             status, code, message = status_of(error), error.code, error.message
         else:
-            log.error("stream failed", turn=self._turn.public_id, exc_info=error)
+            if isinstance(error, DBAPIError):
+                log.error("turn not saved", turn=self._turn.public_id, **database_failure(error))
+            else:
+                log.error("stream failed", turn=self._turn.public_id, exc_info=error)
             status, code, message = 500, "turn_not_saved", "The turn could not be saved, so it counts as not answered."
         metrics.FAILED_TURNS.labels(agent, code).inc()
         return presenting.event(error_body("/v1/", status, code, message, None))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Response
 
 from core.domain import ids
@@ -79,4 +78,5 @@ async def list_dead_letters(
 def _respond(answer: service.Answer) -> Response:
     status = 201 if answer.created else 200
     metrics.FEEDBACK.labels(str(status)).inc()
-    return Response(orjson.dumps(answer.fields), status, media_type="application/json")
+    told = FeedbackOut.model_validate(answer.fields).model_dump_json()
+    return Response(told, status, media_type="application/json")

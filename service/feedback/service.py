@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +41,8 @@ class Outcome:
     @property
     def body_hash(self) -> bytes:
         """The same for the same outcome, however its JSON was spelt."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+        fields = asdict(self) | {"occurred_at": self.occurred_at and self.occurred_at.astimezone(UTC).isoformat()}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()
 
 

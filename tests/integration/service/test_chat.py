@@ -1,0 +1,371 @@
+"""Turns over HTTP: OpenAI's format in and out, each turn kept as it was sampled before its finish leaves."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+from sqlalchemy import text
+
+from core.storage.database import Database
+from tests.fixtures.builders import create_agent
+from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture(autouse=True)
+async def agent(database: Database) -> None:
+    await create_agent(database, "demo")
+
+
+def say(text: str, **more: object) -> dict[str, object]:
+    return {"model": "demo", "messages": [{"role": "user", "content": text}], **more}
+
+
+async def test_a_turn_is_answered_and_found_again_as_it_was_sampled(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    answer = await gateway.chat.post("/v1/chat/completions", json=say("hello"))
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["choices"][0]["message"]["content"] == "tiny heard hello"
+    assert body["model"] == "demo"
+    assert body["id"] == answer.headers["X-Turn-Id"]
+    assert answer.headers["X-Adapter"] == "demo@base"
+    assert "prompt_token_ids" not in body
+    assert "token_ids" not in body["choices"][0]
+    assert body["choices"][0]["logprobs"] is None
+
+    found = await gateway.chat.get(f"/conversations/{answer.headers['X-Conversation-Id']}", params={"tokens": True})
+    conversation = found.json()
+    turn = conversation["turns"][0]
+    assert conversation["adapter"] == "demo@base"
+    assert conversation["state"] == "open"
+    assert turn["turn_id"] == body["id"]
+    assert turn["messages"] == [{"role": "user", "content": "hello"}]
+    assert turn["reply"] == {"role": "assistant", "content": "tiny heard hello"}
+    assert bytes(turn["completion_token_ids"]).decode() == "tiny heard hello"
+    assert turn["logprobs"] == [-0.5] * len("tiny heard hello")
+    assert bytes(turn["prompt_token_ids"]) == json.dumps(scripted_engine.requests[0]["messages"]).encode()
+    assert turn["learnable"] == "actor"
+    assert conversation["return"] is None
+
+
+async def test_a_stream_carries_the_turns_id_and_ends_after_the_turn_is_kept(
+    gateway: RunningGateway, database: Database
+) -> None:
+    request = say("hello", stream=True, stream_options={"include_usage": True}, logprobs=True)
+    async with gateway.chat.stream("POST", "/v1/chat/completions", json=request) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        text_, finish_seen, usage = "", False, None
+        async for line in answer.aiter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            chunk = json.loads(line[6:])
+            assert chunk["id"] == answer.headers["X-Turn-Id"]
+            usage = chunk.get("usage") or usage
+            for choice in chunk["choices"]:
+                assert "token_ids" not in choice
+                text_ += choice["delta"].get("content") or ""
+                if choice["finish_reason"]:
+                    finish_seen = True
+                    async with database.transaction() as session:
+                        assert (await session.execute(text("SELECT count(*) FROM turns"))).scalar() == 1
+    assert text_ == "tiny heard hello"
+    assert finish_seen
+    assert usage is not None
+    assert usage["completion_tokens"] == len(text_)
+
+
+async def test_the_official_client_streams_and_groups_by_metadata_and_by_resent_history(
+    gateway: RunningGateway,
+) -> None:
+    client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys.chat)
+    named: list[str] = []
+    for message in ("one", "two", "three"):
+        reply = await client.chat.completions.create(
+            model="demo",
+            messages=[{"role": "user", "content": message}],
+            metadata={"conversation_id": "crm/42 ü", "team": "blue"},
+        )
+        named.append(reply.id)
+    found = (await gateway.chat.get("/conversations/crm%2F42%20%C3%BC")).json()
+    assert [turn["turn_id"] for turn in found["turns"]] == named
+    assert found["tags"] == {"team": "blue"}
+    assert found["grouped"] == "client"
+
+    history: list[dict[str, str]] = []
+    resent = []
+    for message in ("uno", "dos", "tres"):
+        history.append({"role": "user", "content": message})
+        stream = await client.chat.completions.create(model="demo", messages=history, stream=True)  # type: ignore[arg-type]
+        said, turn = "", ""
+        async for chunk in stream:
+            turn = chunk.id
+            said += chunk.choices[0].delta.content or ""
+        history.append({"role": "assistant", "content": said})
+        resent.append(turn)
+    conversations = {await conversation_of(gateway, turn) for turn in resent}
+    assert len(conversations) == 1
+    found = (await gateway.chat.get(f"/conversations/{conversations.pop()}")).json()
+    assert [turn["messages"] for turn in found["turns"]] == [
+        [{"role": "user", "content": m}] for m in ("uno", "dos", "tres")
+    ]
+
+
+async def conversation_of(gateway: RunningGateway, turn: str) -> str:
+    answer = await gateway.feedback.post("/feedback", json={"turn_id": turn, "value": 0.0})
+    return str(answer.json()["conversation_id"])
+
+
+async def test_the_same_request_again_gets_the_first_answer_and_another_one_is_a_branch(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    first = await gateway.chat.post("/v1/chat/completions", json=say("hello"))
+    history = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": first.json()["choices"][0]["message"]["content"]},
+        {"role": "user", "content": "and now?"},
+    ]
+    second = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history})
+    assert second.headers["X-Conversation-Id"] == first.headers["X-Conversation-Id"]
+    asked = len(scripted_engine.requests)
+    again = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history})
+    assert again.json()["id"] == second.json()["id"]
+    assert len(scripted_engine.requests) == asked
+    streamed = await gateway.chat.post(
+        "/v1/chat/completions", json={"model": "demo", "messages": history, "stream": True}
+    )
+    assert streamed.headers["X-Turn-Id"] == second.json()["id"]
+    assert streamed.text.endswith("data: [DONE]\n\n")
+
+    history[-1]["content"] = "or rather?"
+    other = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history})
+    branch = (await gateway.chat.get(f"/conversations/{other.headers['X-Conversation-Id']}")).json()
+    assert branch["grouped"] == "branch"
+    assert branch["parent"] == first.headers["X-Conversation-Id"]
+
+
+async def test_strangers_who_say_the_same_are_never_merged(gateway: RunningGateway) -> None:
+    answers = [
+        await gateway.chat.post("/v1/chat/completions", json=say("hello", user=user)) for user in ("ann", "bob", "bob")
+    ]
+    assert len({answer.headers["X-Conversation-Id"] for answer in answers}) == 3
+    reply = answers[0].json()["choices"][0]["message"]
+    history = [{"role": "user", "content": "hello"}, reply, {"role": "user", "content": "more"}]
+    ann = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history, "user": "ann"})
+    assert ann.headers["X-Conversation-Id"] == answers[0].headers["X-Conversation-Id"]
+    bob = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history, "user": "bob"})
+    found = (await gateway.chat.get(f"/conversations/{bob.headers['X-Conversation-Id']}")).json()
+    assert found["grouped"] == "ambiguous"
+
+
+async def test_two_turns_at_once_in_one_conversation_are_both_kept_and_one_is_a_branch(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.pause = 0.01
+    request = [say(f"message {i}", stream=True, metadata={"conversation_id": "one"}) for i in range(2)]
+    answers = await asyncio.gather(*(gateway.chat.post("/v1/chat/completions", json=body) for body in request))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    conversations = {await conversation_of(gateway, answer.headers["X-Turn-Id"]) for answer in answers}
+    assert len(conversations) == 2
+    found = [(await gateway.chat.get(f"/conversations/{c}")).json() for c in conversations]
+    assert sorted(c["grouped"] for c in found) == ["branch", "client"]
+    assert [len(c["turns"]) for c in found] == [1, 1]
+
+
+async def test_a_stream_that_the_engine_breaks_is_kept_as_truncated(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.fault = "cut"
+    answer = await gateway.chat.post("/v1/chat/completions", json=say("hello", stream=True))
+    last = json.loads(answer.text.strip().splitlines()[-1][6:])
+    assert last["error"]["code"] == "engine_failed"
+    assert "[DONE]" not in answer.text
+    found = (await gateway.chat.get(f"/conversations/{answer.headers['X-Conversation-Id']}")).json()
+    assert found["turns"][0]["finish_reason"] == "truncated"
+    assert found["turns"][0]["reply"]["content"] == "ti"
+    assert found["turns"][0]["learnable"] == "none"
+
+
+async def test_a_client_that_hangs_up_stops_the_engine_and_leaves_a_truncated_turn(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.pause = 0.05
+    async with gateway.chat.stream("POST", "/v1/chat/completions", json=say("hello", stream=True)) as answer:
+        conversation = answer.headers["X-Conversation-Id"]
+        await scripted_engine.speaking.wait()
+    for _ in range(100):
+        found = (await gateway.chat.get(f"/conversations/{conversation}")).json()
+        if found["turns"] and scripted_engine.hung_up:
+            break
+        await asyncio.sleep(0.02)
+    assert found["turns"][0]["finish_reason"] == "truncated"
+    assert scripted_engine.hung_up == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ("refuse", 400, "engine_refused"),
+        ("fail", 502, "engine_failed"),
+        ("garbage", 502, "engine_failed"),
+        ("away", 503, "no_healthy_engine"),
+        ("hang", 504, "engine_timeout"),
+    ],
+)
+async def test_what_goes_wrong_in_the_engine_has_its_own_status(
+    start_gateway, scripted_engine: ScriptedEngine, fault: str, status: int, code: str, stream: bool
+) -> None:
+    async with start_gateway(scripted_engine.url, engine={"engine_timeout_seconds": 0.5}) as gateway:
+        scripted_engine.fault = fault
+        answer = await gateway.chat.post("/v1/chat/completions", json=say("hello", stream=stream))
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"]["code"] == code
+        assert answer.json()["error"].keys() == {"message", "type", "code", "param"}
+        if status == 503:
+            assert "Retry-After" in answer.headers
+        if fault == "refuse":
+            assert "512" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "demo", "messages": []}, 400),
+        ({"model": "demo"}, 400),
+        ({"model": "nobody", "messages": [{"role": "user", "content": "x"}]}, 404),
+        ({"model": "../../etc/passwd", "messages": [{"role": "user", "content": "x"}]}, 404),
+        ({"model": "demo", "messages": [{"role": "user", "content": "x"}], "n": 2}, 400),
+        ({"model": "demo", "messages": [{"role": "pirate", "content": "x"}]}, 400),
+        ({"model": "demo", "messages": [{"role": "user"}]}, 400),
+        ({"model": "demo", "messages": [{"role": "user", "content": "x"}], "temperature": -1}, 400),
+        ({"model": "demo", "messages": [{"role": "user", "content": "x"}], "metadata": {"a": 1}}, 400),
+        (
+            {
+                "model": "demo",
+                "messages": [{"role": "user", "content": "x"}],
+                "metadata": {"conversation_id": "x" * 129},
+            },
+            400,
+        ),
+        ({"model": "demo@v7", "messages": [{"role": "user", "content": "x"}]}, 403),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_refused_in_openais_shape(
+    gateway: RunningGateway, body: dict[str, object], status: int
+) -> None:
+    answer = await gateway.chat.post("/v1/chat/completions", json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"].keys() == {"message", "type", "code", "param"}
+
+
+async def test_broken_json_a_lone_surrogate_and_a_body_over_the_limit_are_refused(gateway: RunningGateway) -> None:
+    for content in (b"{", b'{"model": "demo", "messages": [{"role": "user", "content": "\\ud800"}]}'):
+        broken = await gateway.chat.post("/v1/chat/completions", content=content)
+        assert broken.status_code == 400
+        assert broken.json()["error"]["code"] == "invalid_json"
+    large = await gateway.chat.post("/v1/chat/completions", json=say("x" * 2 * 1024 * 1024))
+    assert large.status_code == 413
+    assert large.json()["error"]["code"] == "request_too_large"
+
+    async def pieces():
+        for _ in range(2048):
+            yield b"x" * 1024
+
+    lied = await gateway.chat.post("/v1/chat/completions", content=pieces())
+    assert lied.status_code == 413
+
+
+async def test_a_nul_character_costs_no_turn(gateway: RunningGateway, scripted_engine: ScriptedEngine) -> None:
+    scripted_engine.reply = "a\x00b"
+    answer = await gateway.chat.post("/v1/chat/completions", json=say("nul \x00 here"))
+    assert answer.status_code == 200, answer.text
+    found = (await gateway.chat.get(f"/conversations/{answer.headers['X-Conversation-Id']}")).json()
+    assert found["turns"][0]["reply"]["content"] == "a\ufffdb"
+    history = [
+        {"role": "user", "content": "nul \x00 here"},
+        {"role": "assistant", "content": "a\x00b"},
+        {"role": "user", "content": "go on"},
+    ]
+    second = await gateway.chat.post("/v1/chat/completions", json={"model": "demo", "messages": history})
+    assert second.headers["X-Conversation-Id"] == answer.headers["X-Conversation-Id"]
+
+
+async def test_store_false_serves_the_turn_and_keeps_nothing(gateway: RunningGateway, database: Database) -> None:
+    for stream in (False, True):
+        answer = await gateway.chat.post("/v1/chat/completions", json=say("secret", store=False, stream=stream))
+        assert answer.status_code == 200
+        assert "X-Conversation-Id" not in answer.headers
+    async with database.transaction() as session:
+        for table in ("conversations", "episodes", "turns", "turn_tokens"):
+            assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0
+
+
+async def test_plain_chat_keeps_the_history(gateway: RunningGateway, scripted_engine: ScriptedEngine) -> None:
+    first = await gateway.chat.post("/chat", json={"agent": "demo", "message": "hello"})
+    assert first.status_code == 200, first.text
+    assert first.json()["reply"] == "tiny heard hello"
+    body = {"agent": "demo", "message": "and?", "conversation_id": first.json()["conversation_id"]}
+    second = await gateway.chat.post("/chat", json=body)
+    assert second.json()["conversation_id"] == first.json()["conversation_id"]
+    assert [m["content"] for m in scripted_engine.requests[-1]["messages"]] == ["hello", "tiny heard hello", "and?"]
+    unknown = await gateway.chat.post("/chat", json=body | {"conversation_id": "conv_" + "0" * 32})
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["code"] == "conversation_not_found"
+
+
+async def test_the_agents_defaults_stand_under_the_clients_wishes(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    changed = await gateway.admin.patch(
+        "/admin/agents/demo", json={"system_prompt": "Be kind.", "sampling": {"temperature": 0.7, "max_tokens": 9}}
+    )
+    assert changed.status_code == 200, changed.text
+    await asyncio.sleep(0.3)
+    await gateway.chat.post("/v1/chat/completions", json=say("hi", max_completion_tokens=5, top_p=0.5))
+    sent = scripted_engine.requests[-1]
+    assert sent["messages"][0] == {"role": "system", "content": "Be kind."}
+    assert (sent["temperature"], sent["top_p"], sent["max_completion_tokens"]) == (0.7, 0.5, 5)
+    assert "max_tokens" not in sent
+    assert sent["return_token_ids"] is True
+
+
+async def test_a_turn_at_the_cap_ends_the_episode_and_the_next_one_starts_another(
+    database: Database, gateway: RunningGateway
+) -> None:
+    await create_agent(database, "short", max_turns=1)
+    await asyncio.sleep(0.7)
+    body = {"model": "short", "messages": [{"role": "user", "content": "x"}], "metadata": {"conversation_id": "c"}}
+    for _ in range(2):
+        assert (await gateway.chat.post("/v1/chat/completions", json=body)).status_code == 200
+    found = (await gateway.chat.get("/conversations/c")).json()
+    assert [episode["ended_by"] for episode in found["episodes"]] == ["cap", "cap"]
+    assert [turn["index"] for turn in found["turns"]] == [0, 1]
+    assert found["state"] == "awaiting"
+
+
+async def test_the_database_away_is_an_error_and_not_a_finish(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine, database: Database
+) -> None:
+    scripted_engine.pause = 0.02
+    async with gateway.chat.stream("POST", "/v1/chat/completions", json=say("hello", stream=True)) as answer:
+        await scripted_engine.speaking.wait()
+        async with database.transaction() as session:
+            await session.execute(text("ALTER TABLE turns RENAME TO turns_away"))
+        lines = [line async for line in answer.aiter_lines() if line]
+    assert json.loads(lines[-1][6:])["error"]["code"] == "turn_not_saved"
+    assert not any('"finish_reason":"stop"' in line for line in lines)
+
+
+async def test_no_log_line_holds_what_people_say(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("ALTER TABLE turns ADD CONSTRAINT never CHECK (index < 0)"))
+    for stream in (False, True):
+        answer = await gateway.chat.post("/v1/chat/completions", json=say("my secret pin is 4711", stream=stream))
+        assert "turn" in answer.text or answer.status_code == 500
+    assert "23514" in caplog.text
+    assert "4711" not in caplog.text

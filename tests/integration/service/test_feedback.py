@@ -1,0 +1,179 @@
+"""Outcomes over HTTP: stored once, folded, refused with reasons, never lost."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from core.domain.keys import Scope
+from core.domain.rewards import Metric, MetricKind
+from core.storage.database import Database
+from tests.fixtures.builders import create_agent, create_key
+from tests.fixtures.gateway import RunningGateway, client
+
+
+@pytest.fixture(autouse=True)
+async def agent(database: Database) -> None:
+    resolved = Metric("resolved", MetricKind.BOOLEAN, weight=2.0)
+    stars = Metric("stars", weight=0.5, required=False, low=1.0, high=5.0)
+    note = Metric("note", MetricKind.COMMENT)
+    await create_agent(database, "demo", metrics=[resolved, stars, note])
+
+
+@pytest.fixture
+async def turn(agent: None, gateway: RunningGateway) -> dict[str, str]:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+    answer = await gateway.chat.post("/v1/chat/completions", json=body)
+    return {"turn_id": answer.headers["X-Turn-Id"], "conversation_id": answer.headers["X-Conversation-Id"]}
+
+
+async def entries(database: Database) -> int:
+    async with database.transaction() as session:
+        return (await session.execute(text("SELECT count(*) FROM reward_entries"))).scalar() or 0
+
+
+async def test_an_outcome_is_stored_and_says_what_it_will_change(gateway: RunningGateway, turn: dict[str, str]) -> None:
+    answer = await gateway.feedback.post(
+        "/feedback", json=turn | {"metric": "resolved", "value": True, "source": "crm"}
+    )
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert body["state"] == "open"
+    assert body["consequence"] == "pending"
+    final = await gateway.feedback.post("/feedback", json=turn | {"metric": "stars", "value": 4, "final": True})
+    assert final.json()["state"] == "matured"
+    assert final.json()["consequence"] == "next_update"
+    found = (await gateway.chat.get(f"/conversations/{turn['conversation_id']}")).json()
+    assert found["return"] == 2.0 + 0.5 * 4
+    assert found["turns"][0]["reward"] == 4.0
+    assert found["episodes"][0]["ended_by"] == "final"
+    assert [entry["metric"] for entry in found["feedback"]] == ["resolved", "stars"]
+
+
+async def test_a_closed_conversation_awaits_its_outcome_and_a_withdrawn_one_is_awaited_again(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    closed = await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")
+    assert closed.json()["state"] == "awaiting"
+    assert (await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")).json()["state"] == "awaiting"
+    given = await gateway.feedback.post("/feedback", json=turn | {"metric": "resolved", "value": False})
+    assert given.json()["state"] == "matured"
+    gone = await gateway.feedback.delete(f"/feedback/{given.json()['feedback_id']}")
+    assert gone.status_code == 200
+    assert gone.json()["state"] == "awaiting"
+    assert (await gateway.feedback.delete(f"/feedback/{given.json()['feedback_id']}")).json() == gone.json()
+    found = (await gateway.chat.get(f"/conversations/{turn['conversation_id']}")).json()
+    assert found["return"] is None
+    assert len(found["feedback"]) == 2
+
+
+async def test_a_correction_replaces_the_value_that_it_names(gateway: RunningGateway, turn: dict[str, str]) -> None:
+    first = await gateway.feedback.post("/feedback", json=turn | {"metric": "stars", "value": 5, "source": "a"})
+    await gateway.feedback.post(
+        "/feedback",
+        json=turn | {"metric": "stars", "value": 1, "source": "b", "supersedes": first.json()["feedback_id"]},
+    )
+    found = (await gateway.chat.get(f"/conversations/{turn['conversation_id']}")).json()
+    assert found["return"] == 0.5
+    unknown = turn | {"metric": "stars", "value": 2, "supersedes": "fb_" + "0" * 32}
+    assert (await gateway.feedback.post("/feedback", json=unknown)).status_code == 422
+
+
+async def test_the_same_key_and_body_get_the_first_answer_and_another_body_is_refused(
+    gateway: RunningGateway, turn: dict[str, str], database: Database
+) -> None:
+    body = turn | {"metric": "stars", "value": 3, "idempotency_key": "crm-1", "occurred_at": "2026-11-20T09:00:00Z"}
+    first = await gateway.feedback.post("/feedback", json=body)
+    assert first.status_code == 201
+    again = await gateway.feedback.post(
+        "/feedback", json=body | {"value": 3.0, "occurred_at": "2026-11-20T10:00:00+01:00"}
+    )
+    assert again.status_code == 200, again.text
+    assert again.json() == first.json()
+    other = await gateway.feedback.post("/feedback", json=body | {"value": 4})
+    assert other.status_code == 409
+    assert await entries(database) == 1
+
+
+async def test_fifty_posts_of_one_key_at_once_make_one_entry_and_fifty_equal_answers(
+    gateway: RunningGateway, turn: dict[str, str], database: Database
+) -> None:
+    body = turn | {"metric": "stars", "value": 3, "idempotency_key": "crm-1"}
+    answers = await asyncio.gather(*(gateway.feedback.post("/feedback", json=body) for _ in range(50)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
+    assert len({answer.text for answer in answers}) == 1
+    assert await entries(database) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"metric": "stars", "value": 9}, 422),
+        ({"metric": "stars", "value": "five"}, 422),
+        ({"metric": "stars", "value": True}, 422),
+        ({"metric": "resolved", "value": 1}, 422),
+        ({"metric": "note", "value": " "}, 422),
+        ({"metric": "nonsense", "value": 1}, 422),
+        ({"value": None}, 422),
+        ({"value": 1, "typo": 1}, 422),
+        ({"value": 1, "occurred_at": "yesterday"}, 422),
+        ({"value": 1, "turn_id": "turn_" + "0" * 32}, 404),
+        ({"value": 1, "turn_id": "'; DROP TABLE turns; --"}, 404),
+        ({"value": 1, "conversation_id": "nobody's"}, 404),
+        ({"value": 1, "conversation_id": None, "turn_id": None}, 422),
+    ],
+)
+async def test_an_outcome_that_fits_nothing_is_refused_and_uses_up_no_key(
+    gateway: RunningGateway, turn: dict[str, str], database: Database, change: dict[str, object], status: int
+) -> None:
+    answer = await gateway.feedback.post("/feedback", json=turn | {"idempotency_key": "k"} | change)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"].keys() == {"code", "message", "param"}
+    assert await entries(database) == 0
+    good = await gateway.feedback.post("/feedback", json=turn | {"value": 1, "idempotency_key": "k"})
+    assert good.status_code == 201
+
+
+async def test_nan_and_infinity_are_refused(gateway: RunningGateway, turn: dict[str, str]) -> None:
+    for number in ("NaN", "Infinity", "1e999", "-1e999"):
+        content = f'{{"turn_id": "{turn["turn_id"]}", "value": {number}}}'
+        answer = await gateway.feedback.post("/feedback", content=content)
+        assert answer.status_code == 422, (number, answer.text)
+
+
+async def test_an_outcome_of_an_unknown_target_is_kept_as_a_dead_letter(
+    gateway: RunningGateway, database: Database
+) -> None:
+    lost = {"conversation_id": "typo", "value": 1.0, "source": "crm"}
+    assert (await gateway.feedback.post("/feedback", json=lost)).status_code == 404
+    letters = (await gateway.feedback.get("/feedback/dead-letters")).json()
+    assert letters["next"] is None
+    assert [letter["body"]["conversation_id"] for letter in letters["data"]] == ["typo"]
+    secret, _ = await create_key(database, Scope.FEEDBACK, agents=["other"])
+    async with client(gateway.url, secret) as stranger:
+        assert (await stranger.get("/feedback/dead-letters")).json()["data"] == []
+
+
+async def test_a_turn_and_a_conversation_that_do_not_belong_together_are_refused(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "hi"}], "metadata": {"conversation_id": "other"}}
+    await gateway.chat.post("/v1/chat/completions", json=body)
+    answer = await gateway.feedback.post(
+        "/feedback", json={"turn_id": turn["turn_id"], "conversation_id": "other", "value": 1}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "turn_elsewhere"
+
+
+async def test_the_same_client_id_with_two_agents_must_say_which(gateway: RunningGateway, database: Database) -> None:
+    await create_agent(database, "second")
+    await asyncio.sleep(0.7)
+    for model in ("demo", "second"):
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}], "metadata": {"conversation_id": "same"}}
+        assert (await gateway.chat.post("/v1/chat/completions", json=body)).status_code == 200
+    assert (await gateway.chat.get("/conversations/same")).status_code == 409
+    assert (await gateway.chat.get("/conversations/same?agent=second")).json()["agent"] == "second"
+    outcome = {"conversation_id": "same", "value": 1}
+    assert (await gateway.feedback.post("/feedback", json=outcome)).status_code == 409
+    assert (await gateway.feedback.post("/feedback", json=outcome | {"agent": "second"})).status_code == 201
