@@ -159,6 +159,6 @@ async def test_the_bootstrap_key_becomes_the_first_admin_key_and_never_the_secon
             assert (await late.get("/admin/keys")).status_code == 401
         async with database.transaction() as session:
             await session.execute(text("DELETE FROM api_keys"))
-    async with start_gateway(scripted_engine.url, bootstrap_admin_key="nk_first") as gateway:
-        async with client(gateway.url, "nk_first") as first:
-            assert (await first.get("/admin/keys")).status_code == 200
+    starting = start_gateway(scripted_engine.url, bootstrap_admin_key="nk_first")
+    async with starting as gateway, client(gateway.url, "nk_first") as first:
+        assert (await first.get("/admin/keys")).status_code == 200
