@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from worker.archer.config import ArcherConfig
 from worker.archer.types import TokenBatch
@@ -72,7 +73,11 @@ class Actor:
     def _fresh(base: nn.Module, config: ArcherConfig) -> PeftModel:
         # B starts at zero: the adapter equals the base until its first step, and the gradient reaches B through A.
         lora = LoraConfig(
-            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules="all-linear",
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),  # GPT-2 stores them transposed
+            task_type="CAUSAL_LM",
         )
         return get_peft_model(base, lora)
 
@@ -116,14 +121,16 @@ class Actor:
 
     def adapter_state(self) -> dict[str, Tensor]:
         """The adapter's weights under the names that peft and vLLM read."""
-        return {name: weight.detach().clone() for name, weight in get_peft_model_state_dict(self.model).items()}
+        # No embedding is trained; left to itself peft asks a model hub whether one was.
+        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return {name: weight.detach().clone() for name, weight in state.items()}
 
     def save_adapter(self, folder: Path) -> None:
         """Write adapter_config.json and adapter_model.safetensors: no machine's path, always the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         lora = self.model.peft_config[ADAPTER]
         described = {key: value for key, value in lora.to_dict().items() if key != "runtime_config"}
-        described |= {"base_model_name_or_path": "base", "inference_mode": True}
+        described |= {"base_model_name_or_path": None, "inference_mode": True}
         weights = {name: weight.cpu().contiguous() for name, weight in self.adapter_state().items()}
         save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(

@@ -20,19 +20,19 @@ class ArcherConfig:
     tau: float = 0.1
     """Polyak step of the targets after each critic step: higher follows faster and damps less; 1 copies."""
 
-    critic_lr: float = 1e-3
+    critic_lr: float = 3e-4
     """Step of the twin heads: higher fits an update's turns sooner and forgets older ones sooner."""
 
     critic_weight_decay: float = 0.1
     """Pull of the heads' weights to zero: higher makes Q and V smoother over states nobody repeats."""
 
-    critic_steps: int = 100
+    critic_steps: int = 50
     """Optimiser steps of the critic an update: more carries a last turn's reward further back, and memorises more."""
 
     critic_batch_turns: int = 64
     """Turns in a critic step: more gives a steadier gradient for more time."""
 
-    critic_hidden: int = 256
+    critic_hidden: int = 32
     """Width of the heads: higher can tell more states apart, and memorises more."""
 
     train_encoder: bool = False
@@ -74,7 +74,7 @@ class ArcherConfig:
     max_grad_norm: float = 1.0
     """Bound of each network's gradient norm: higher lets rare large gradients through."""
 
-    max_tokens_per_microbatch: int = 2048
+    max_tokens_per_microbatch: int = 1024
     """Tokens, padding included, in one forward pass: higher is faster until memory ends."""
 
     max_prompt_tokens: int = 2048

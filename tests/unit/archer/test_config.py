@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 from dataclasses import fields
+from itertools import pairwise
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_every_hyper_parameter_says_what_raising_it_does():
     body = ast.parse(inspect.getsource(module.ArcherConfig)).body[0].body
     documented = {
         field.target.id
-        for field, line in zip(body, body[1:], strict=False)
+        for field, line in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
     }
     assert documented == {field.name for field in fields(ArcherConfig)}

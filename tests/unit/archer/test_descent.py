@@ -43,7 +43,7 @@ def test_a_stale_gradient_of_another_network_does_not_enter_the_norm():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_is_not_applied_and_names_its_episodes(bad):
     w = weight(1.0)
-    with pytest.raises(NonFiniteUpdateError, match="critic's loss is .* on episodes a, b"):
+    with pytest.raises(NonFiniteUpdateError, match=r"critic's loss is .* on episodes a, b"):
         descend(sgd(w), [w.sum(), (bad * w).sum()], 1.0, whose="critic", episodes=["a", "b", "a"])
     assert_close(w.detach(), tensor([1.0]))
     assert w.grad is None

@@ -30,7 +30,7 @@ def test_the_v_loss_is_a_weighted_mean():
 
 
 def test_v_settles_at_the_weighted_mean_of_q():
-    # One state, two replies of weight 2 and 0.5 worth 1 and 6: the mean is (2 + 3) / 2.5 = 2, and no gradient is left there.
+    # One state, replies of weight 2 and 0.5 worth 1 and 6: the mean is (2 + 3) / 2.5 = 2, where no gradient is left.
     v = tensor([[2.0, 2.0]], requires_grad=True)
     v_loss(v, tensor([[1.0, 6.0]]), tensor([2.0, 0.5])).backward()
     assert v.grad is not None
