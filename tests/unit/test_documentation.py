@@ -15,11 +15,13 @@ SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 
 PAGE_DEFAULTS = dict(re.findall(r"(?m)^\| `(NOCK_\w+)` \| (\S+) \| .+ \|$", SETTINGS_PAGE))
-EXAMPLE_VALUES = dict(re.findall(r"(?m)^#? ?([A-Z_]+)=(\S*)", ENV_EXAMPLE))
+EXAMPLE_VALUES = dict(re.findall(r"(?m)^(?:# )?([A-Z_]+)=(.*)$", ENV_EXAMPLE))
 
 # Compose's own; its file cannot ask for it.
 COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 
+# Where Compose's default is another than the code's.
+ANSWERED_BY_COMPOSE = {"NOCK_LOG_FORMAT", "NOCK_ENGINE_URLS"}
 
 FIELDS = [
     pytest.param(each, name, field, id=f"{each.__name__}.{name}")
@@ -65,10 +67,22 @@ def test_the_example_has_what_the_compose_file_asks_for_and_no_more() -> None:
     assert {name for name in EXAMPLE_VALUES if not NAME.fullmatch(name)} <= asked | COMPOSE_ITSELF
 
 
+@pytest.mark.parametrize("name", sorted(set(EXAMPLE_VALUES) - {"COMPOSE_PROFILES"}))
+def test_a_default_of_compose_is_the_one_in_the_example(name: str) -> None:
+    for written in re.findall(rf"\${{{name}:-([^}}]*)}}", FILE.read_text()):
+        if name not in ANSWERED_BY_COMPOSE:
+            assert written == EXAMPLE_VALUES[name]
+
+
 def test_the_example_gives_away_no_secret() -> None:
     for name, value in EXAMPLE_VALUES.items():
         if re.search(r"PASSWORD|TOKEN$|_KEY$", name):
-            assert value in ("", "#"), name
+            assert value == "", name
+
+
+def test_no_value_in_the_example_is_followed_by_a_comment() -> None:
+    # Compose takes `NAME= # words` for a value that begins with a hash: a password that everybody could read.
+    assert [name for name, value in EXAMPLE_VALUES.items() if "#" in value] == []
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
