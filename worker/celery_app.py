@@ -16,7 +16,8 @@ from core.settings import RedisSettings
 from worker.settings import BeatSettings
 
 CPU, GPU = "cpu", "gpu"
-DAY_SECONDS = 86_400.0
+HOUR_SECONDS = 3_600.0
+"""Beat keeps its times in memory: what ran once a day would never run on a machine that is switched off at night."""
 
 
 def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
@@ -25,7 +26,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
         "learning.dispatch": settings.learning_tick_seconds,
         "episodes.close_idle": settings.idle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,
-        "dead_letters.forget": DAY_SECONDS,
+        "dead_letters.forget": HOUR_SECONDS,
     }
     return {
         task: {"task": task, "schedule": seconds, "options": {"expires": seconds}} for task, seconds in every.items()

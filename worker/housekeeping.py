@@ -36,5 +36,6 @@ async def forget_dead_letters(database: Database, *, days: float) -> int:
     """Delete feedback that could not be joined and has been kept for so many days; how many."""
     async with database.transaction() as session:
         forgotten = await rewards.forget_dead_letters(session, datetime.now(UTC) - timedelta(days=days))
-    log.info("dead letters forgotten", count=forgotten)
+    if forgotten:
+        log.info("dead letters forgotten", count=forgotten)
     return forgotten
