@@ -1,0 +1,119 @@
+"""Stopping and going on is the same as never stopping; what does not fit is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.fixtures.tiny_encoder import write_tiny_encoder
+from tests.fixtures.transitions import dialogue
+from worker.archer.actor import Actor
+from worker.archer.checkpoint import CheckpointError
+from worker.archer.critic import DoubleCritic
+from worker.archer.learner import Learner
+
+MONDAY = dialogue("a", (0.0, 1.0)) + dialogue("b", (0.0, 0.0)) + dialogue("c", (0.5,))
+TUESDAY = dialogue("d", (0.3, 0.0)) + dialogue("e", (0.0, 1.0))
+
+
+@pytest.fixture
+def shuffled(config):
+    """Batches smaller than the data, so that the random state matters."""
+    return replace(config, critic_batch_turns=2, actor_batch_turns=2)
+
+
+def everything(learner):
+    return {
+        **{f"critic {name}": weight for name, weight in learner.critic.state_dict().items()},
+        **{f"target {name}": weight for name, weight in learner.target.network.state_dict().items()},
+        **{f"actor {name}": weight for name, weight in learner.actor.adapter_state().items()},
+    }
+
+
+def test_going_on_from_a_checkpoint_equals_never_having_stopped_to_the_bit(make_learner, shuffled, tmp_path):
+    learner = make_learner(shuffled)
+    learner.update(MONDAY)
+    learner.save(tmp_path / "critic.pt")
+    learner.update(TUESDAY)
+    again = make_learner(shuffled, seed=99)
+    again.restore(tmp_path / "critic.pt")
+    again.update(TUESDAY)
+    expected, found = everything(learner), everything(again)
+    assert expected.keys() == found.keys()
+    different = [name for name, weight in expected.items() if not torch.equal(weight, found[name])]
+    assert different == []
+
+
+def test_restoring_the_critic_leaves_the_actor_as_it_was_built(make_learner, shuffled, tmp_path):
+    learner = make_learner(shuffled)
+    learner.update(MONDAY)
+    learner.save(tmp_path / "critic.pt")
+    again = make_learner(shuffled)
+    fresh = again.actor.adapter_state()
+    again.restore_critic(tmp_path / "critic.pt")
+    for part in ("critic", "target"):
+        for name, weight in everything(learner).items():
+            assert not name.startswith(part) or torch.equal(weight, everything(again)[name])
+    assert all(torch.equal(weight, fresh[name]) for name, weight in again.actor.adapter_state().items())
+    restored = again.critic_optimiser.state_dict()["state"]
+    assert restored.keys() == learner.critic_optimiser.state_dict()["state"].keys() != set()
+
+
+def test_a_checkpoint_holds_no_frozen_encoder(make_learner, shuffled, tmp_path):
+    learner = make_learner(shuffled)
+    learner.save(tmp_path / "critic.pt")
+    saved = torch.load(tmp_path / "critic.pt", weights_only=True)["state"]["critic"]["online"]
+    assert saved
+    assert not [name for name in saved if name.startswith("encoder")]
+
+
+def test_heads_of_another_width_are_refused_by_name(make_learner, shuffled, tmp_path):
+    make_learner(shuffled).save(tmp_path / "critic.pt")
+    other = make_learner(replace(shuffled, critic_hidden=8))
+    with pytest.raises(CheckpointError, match="critic heads: it has '32 -> 16 -> 1', this learner '32 -> 8 -> 1'"):
+        other.restore_critic(tmp_path / "critic.pt")
+
+
+def test_another_encoder_of_the_same_shape_is_refused(make_learner, shuffled, model_folder, tmp_path):
+    make_learner(shuffled).save(tmp_path / "critic.pt")
+    stranger = DoubleCritic.from_pretrained(write_tiny_encoder(tmp_path / "encoder", seed=5), shuffled)
+    with pytest.raises(CheckpointError, match="frozen encoder's weights"):
+        Learner(Actor.from_pretrained(model_folder, shuffled), stranger, shuffled).restore_critic(tmp_path / "critic.pt")
+
+
+def test_an_actor_of_another_rank_takes_the_critic_but_not_the_rest(make_learner, shuffled, tmp_path):
+    make_learner(shuffled).save(tmp_path / "critic.pt")
+    other = make_learner(replace(shuffled, lora_rank=4))
+    other.restore_critic(tmp_path / "critic.pt")
+    with pytest.raises(CheckpointError, match="LoRA: it has 'rank 8, alpha 16', this learner 'rank 4, alpha 16'"):
+        other.restore(tmp_path / "critic.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_half_a_checkpoint_is_refused_as_damaged(make_learner, shuffled, tmp_path, share):
+    learner = make_learner(shuffled)
+    learner.save(tmp_path / "critic.pt")
+    whole = (tmp_path / "critic.pt").read_bytes()
+    (tmp_path / "critic.pt").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CheckpointError, match=r"critic\.pt is damaged"):
+        learner.restore_critic(tmp_path / "critic.pt")
+
+
+def test_a_missing_checkpoint_is_refused(make_learner, shuffled, tmp_path):
+    with pytest.raises(CheckpointError, match=r"There is no critic\.pt"):
+        make_learner(shuffled).restore_critic(tmp_path / "critic.pt")
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint_and_no_litter(make_learner, shuffled, tmp_path, monkeypatch):
+    learner = make_learner(shuffled)
+    learner.save(tmp_path / "critic.pt")
+    before = (tmp_path / "critic.pt").read_bytes()
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        learner.save(tmp_path / "critic.pt")
+    assert (tmp_path / "critic.pt").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["critic.pt"]
