@@ -49,3 +49,7 @@ check: install ## Format, lint, types, import directions, migrations
 format: install ## Format and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-engine: install ## Tokens a second of the embedded engine beside transformers' generate
+	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.mixed_adapters
