@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from cli.up.errors import StartError
 
@@ -59,8 +60,12 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """In the run folder, or in a private folder with a short path where that one's is too long for sockets."""
-        if len(os.fsencode(self.run)) <= LONGEST_SOCKET_FOLDER:
+        """In the run folder, or in a private folder elsewhere when that one's path is too long or odd for sockets.
+
+        Odd is what a URL must escape: SQLAlchemy writes a blank as `+`, which libpq reads as a plus sign.
+        """
+        is_plain = quote(str(self.run), safe="/") == str(self.run)
+        if is_plain and len(os.fsencode(self.run)) <= LONGEST_SOCKET_FOLDER:
             return self.run
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"nock-{os.geteuid()}-{digest}"

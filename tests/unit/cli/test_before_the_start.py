@@ -81,8 +81,9 @@ def test_a_file_in_place_of_the_state_folder_is_refused(tmp_path: Path) -> None:
         Home(tmp_path / "home").prepare()
 
 
-def test_a_long_path_moves_the_sockets_to_a_short_private_folder(tmp_path: Path) -> None:
-    home = Home(tmp_path / ("long" * 30))
+@pytest.mark.parametrize("name", ["long" * 30, "with blank", "100%", "größer"])
+def test_a_long_or_odd_path_moves_the_sockets_to_a_short_private_folder(name: str, tmp_path: Path) -> None:
+    home = Home(tmp_path / name)
     home.prepare()
     assert len(str(home.sockets)) < 70
     assert home.sockets.stat().st_mode & 0o777 == 0o711
