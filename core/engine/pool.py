@@ -11,6 +11,9 @@ from core.domain.errors import BaseModelNotServedError, EngineError, EngineUnava
 from core.engine.client import EngineClient, EngineModels
 from core.settings import EngineSettings
 
+KEEP_ALIVE_SECONDS = 2.0
+"""How long an idle connection is kept. vLLM closes one after 5 s: a request sent on it at that moment would fail."""
+
 
 @dataclass(slots=True, eq=False)
 class PooledEngine:
@@ -74,7 +77,7 @@ class EnginePool:
 @asynccontextmanager
 async def open_pool(settings: EngineSettings) -> AsyncIterator[EnginePool]:
     """A pool with its connections, which close with the block."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
     async with aiohttp.ClientSession(
         connector=connector, read_bufsize=2**16, max_line_size=2**16, auto_decompress=False
     ) as session:
