@@ -39,8 +39,8 @@ async def _first_token(client: EngineClient, model: str, question: str) -> dict[
             "model": model,
             "messages": [{"role": "user", "content": question}],
             "max_tokens": 1,
-            "temperature": 1.0,
-            "seed": 0,
+            # Greedy: vLLM lists the sampled token first and four others; only then are they the likeliest five.
+            "temperature": 0.0,
             "logprobs": True,
             "top_logprobs": 5,
         }
