@@ -1,0 +1,122 @@
+"""Promotion, rollback and reconciling against engines that really load adapters and answer under them."""
+
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from core.domain.adapters import AdapterName, AdapterState
+from core.domain.errors import ConflictError, DamagedAdapterError
+from core.engine.client import EngineClient
+from core.engine.pool import EnginePool
+from core.rollouts import moving, reconciling
+from core.storage import models
+from core.storage.database import Database
+from tests.fixtures.builders import create_adapter, create_agent, create_conversation, create_episode
+from tests.fixtures.checksums import sha256_of
+from tests.fixtures.tiny_model import write_tiny_adapter
+
+Register = Callable[[Path], Awaitable[tuple[AdapterName, models.AdapterVersion]]]
+
+
+@pytest.fixture
+def pool(engine: EngineClient) -> EnginePool:
+    return EnginePool([engine])
+
+
+@pytest.fixture
+async def agent(database: Database, agent_name: str) -> models.Agent:
+    return await create_agent(database, agent_name)
+
+
+@pytest.fixture
+def register(database: Database, agent: models.Agent) -> Register:
+    """Makes a folder the agent's next candidate, as the learner does."""
+
+    async def do(folder: Path) -> tuple[AdapterName, models.AdapterVersion]:
+        version = await create_adapter(database, agent, path=str(folder), sha256=sha256_of(folder))
+        return AdapterName(agent.name, version.number), version
+
+    return do
+
+
+async def loaded(engine: EngineClient) -> set[str]:
+    return set((await engine.models()).adapters)
+
+
+async def test_a_promoted_version_is_loaded_and_proven_and_a_rollback_leaves_it_loaded(
+    database: Database, pool: EnginePool, engine: EngineClient, register: Register, adapter_folders: list[Path]
+) -> None:
+    first, first_row = await register(adapter_folders[0])
+    second, second_row = await register(adapter_folders[1])
+    await moving.promote(database, pool, first, by="test", reason="")
+    rollout = await moving.promote(database, pool, second, by="test", reason="")
+    assert (rollout.stable_id, rollout.previous_id) == (second_row.id, first_row.id)
+    async with database.transaction() as session:
+        events = (await session.scalars(select(models.RolloutEvent).order_by(models.RolloutEvent.generation))).all()
+    changes = [event.evidence["probes"][0]["largest_logprob_change"] for event in events]
+    assert len(changes) == 2
+    assert min(changes) > 0.01
+
+    rollout = await moving.roll_back(database, first.agent, by="test", reason="")
+    assert rollout.stable_id == first_row.id
+    assert await loaded(engine) == {str(first), str(second)}
+
+
+async def test_a_lora_that_changes_nothing_is_refused(
+    database: Database, pool: EnginePool, register: Register, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    fresh = write_tiny_adapter(tmp_path / "fresh", tiny_model_folder, scale=0.0)
+    name, row = await register(fresh)
+    with pytest.raises(ConflictError, match="answers exactly as the base model") as refused:
+        await moving.promote(database, pool, name, by="test", reason="")
+    assert refused.value.code == "probe_failed"
+    async with database.transaction() as session:
+        assert (await session.get_one(models.AdapterVersion, row.id)).state is AdapterState.CANDIDATE
+
+
+async def test_a_folder_whose_weights_are_not_those_registered_never_reaches_the_engine(
+    database: Database,
+    pool: EnginePool,
+    engine: EngineClient,
+    register: Register,
+    adapter_folders: list[Path],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(adapter_folders[0], folder)
+    name, _ = await register(folder)
+    weights = bytearray((folder / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    with pytest.raises(DamagedAdapterError, match="checksum"):
+        await moving.promote(database, pool, name, by="test", reason="")
+    assert await loaded(engine) == set()
+
+
+async def test_an_engine_that_lost_its_versions_gets_those_in_use_back_and_gives_up_the_rest(
+    database: Database,
+    pool: EnginePool,
+    engine: EngineClient,
+    agent: models.Agent,
+    register: Register,
+    adapter_folders: list[Path],
+) -> None:
+    names = [await register(folder) for folder in adapter_folders]
+    spoken_with = await create_conversation(database, agent)
+    await create_episode(database, spoken_with, adapter=names[0][1])
+    for name, _ in names[1:]:
+        await moving.promote(database, pool, name, by="test", reason="")
+    async with database.transaction() as session:  # as if the promotions were long ago
+        for residency in (await session.scalars(select(models.EngineResidency))).all():
+            residency.wanted_until = None
+    needed = {str(names[0][0]), str(names[2][0]), str(names[3][0])}
+
+    await reconciling.reconcile(database, pool)
+    assert await loaded(engine) == needed
+    for name in needed:  # what a restart does
+        await engine.unload_adapter(name)
+    await reconciling.reconcile(database, pool)
+    assert await loaded(engine) == needed
