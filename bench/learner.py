@@ -1,7 +1,7 @@
 """How many tokens a second the learner step trains, beside a bare forward-backward loop over the same tokens.
 
-Both run over the same conversations, rows, micro-batches, model, LoRA, dtype and threads, and take
-turns in one process. A token is counted as trained when it is a token of a reply and its log-prob went through forward and backward; a pass
+Both run over the same conversations, rows, micro-batches, model, LoRA, dtype and threads, and alternate in one process.
+A token is counted as trained when it is a token of a reply and its log-prob went through forward and backward; a pass
 over the data counts each once. The bare loop does nothing else: no critic, ratio, clipping, optimiser or KL check.
 """
 
@@ -33,8 +33,9 @@ RESULT = Path(__file__).parent / "results" / "learner.json"
 GOAL = 0.7
 SYSTEM = (
     "You are the support agent of a small shop that sells bicycles, parts and repairs. Be brief, be kind, and "
-    "answer in two or three sentences. The shop is open from nine to six on weekdays and from ten to two on Saturdays. "
-    "Returns are accepted for thirty days with a receipt. Repairs take three to five days; a puncture is mended while you wait."
+    "answer in two or three sentences. The shop is open from nine to six on weekdays and from ten to two on "
+    "Saturdays. Returns are accepted for thirty days with a receipt. Repairs take three to five days; a puncture "
+    "is mended while you wait."
 )
 QUESTIONS = (
     "My chain keeps slipping on the hills, what can I do about it?",
