@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core.storage.database import Database
 from core.storage.repositories import learner
@@ -66,6 +66,13 @@ class RunLease:
 
     async def keep(self) -> None:
         """Renew the lease every third of it, and at once when the progress has moved, until the run is over."""
+        try:
+            await self._keep()
+        except Exception as surprise:
+            self._stop(LeaseLostError(f"the heartbeat broke: {surprise}"))
+            raise
+
+    async def _keep(self) -> None:
         pause = min(1.0, self._seconds / 3)
         renewed_at, shown = time.monotonic(), 0.0
         while self._stopped is None:
@@ -85,7 +92,7 @@ class RunLease:
                     session, self.run_id, holder=self.holder, lease_seconds=self._seconds, progress=progress
                 ):
                     self._stop(LeaseLostError("another worker has the run"))
-        except OperationalError as error:
+        except DBAPIError as error:
             # Postgres may be back before anybody else asks for the run; if not, the next renewal says so.
             log.warning("lease not renewed: Postgres is away", run=self.run_id.hex, why=str(error.orig))
             return False

@@ -2,10 +2,12 @@
 
 import ctypes
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
@@ -62,7 +64,7 @@ class Trained:
 
 def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
     """Learn, and write the adapter and the critic's checkpoint to their unfinished folders."""
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped in transformers
     if assignment.threads is not None:
         torch.set_num_threads(assignment.threads)
     try:
@@ -91,7 +93,16 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     seconds = {"render": rendered - started, "load_models": loaded - rendered, "update": updated - loaded}
     figures["run_seconds"] = {**seconds, "write": time.perf_counter() - updated}
     figures["critic_start"] = critic_start
-    return Trained(lessons, figures, update.actor_skipped)
+    return Trained(lessons, {name: as_json(value) for name, value in figures.items()}, update.actor_skipped)
+
+
+def as_json(value: object) -> object:
+    """The value with None for what is not finite: JSON, and so Postgres, has no word for it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: as_json(item) for name, item in value.items()}
+    return value
 
 
 def _lessons(assignment: Assignment) -> list[Lesson]:
@@ -101,15 +112,15 @@ def _lessons(assignment: Assignment) -> list[Lesson]:
         raise ModelError(
             f"NOCK_MODEL={assignment.model} has no tokenizer that transformers can load: {error}"
         ) from error
+
+    @lru_cache(maxsize=2)  # a next observation is mostly the next turn's observation
+    def decode(ids: tuple[int, ...]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
     return [
         lesson
         for history in assignment.histories
-        for lesson in lessons_of(
-            history,
-            assignment.tokens,
-            lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
-            start_version=assignment.start_version,
-        )
+        for lesson in lessons_of(history, assignment.tokens, decode, start_version=assignment.start_version)
     ]
 
 

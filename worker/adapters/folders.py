@@ -13,19 +13,24 @@ FILE_MODE, FOLDER_MODE = 0o640, 0o750
 
 
 def open_unfinished(folder: Path) -> Path:
-    """Make a fresh folder, and its parent where that is missing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.parent.chmod(folder.parent.stat().st_mode & 0o7000 | FOLDER_MODE)
-    folder.mkdir(mode=FOLDER_MODE)
+    """Make a fresh folder, and those above it that are missing."""
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    folder.mkdir(parents=True)
+    for made in [folder, *missing]:
+        _set_mode(made, FOLDER_MODE)
     return folder
 
 
 def seal(folder: Path) -> None:
     """Set the modes and flush every file and the folder to the disk: a rename must not outrun its content."""
     for path in [*folder.rglob("*"), folder]:
-        # Only the rwx bits: a set-group-ID bit that the folder inherited stays.
-        path.chmod(path.stat().st_mode & 0o7000 | (FOLDER_MODE if path.is_dir() else FILE_MODE))
+        _set_mode(path, FOLDER_MODE if path.is_dir() else FILE_MODE)
         flush(path)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Set the rwx bits; a set-group-ID bit that a folder inherited stays."""
+    path.chmod(path.stat().st_mode & 0o7000 | mode)
 
 
 def publish(unfinished: Path, final: Path) -> None:

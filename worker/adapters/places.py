@@ -1,5 +1,6 @@
 """Where an agent's adapters and checkpoints lie, and which of the folders there belong to nobody."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -8,6 +9,8 @@ from core.domain.adapters import AdapterName
 from core.settings import StoreSettings
 
 HIDDEN = ".unfinished-"
+OF_A_RUN = re.compile(r"(?:\.removed-)?(?:(?:v[0-9]+-)?([0-9a-f]{32})|\.unfinished-([0-9a-f]{32})-[0-9a-f]{32})")
+"""The names that runs give to folders; one that does not look like this is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +35,9 @@ class Places:
 
     def checkpoint(self, run_id: UUID) -> Path:
         return self.checkpoints / run_id.hex
+
+
+def run_of(folder: Path) -> UUID | None:
+    """The run that made a folder, by its name; None when no run did."""
+    found = OF_A_RUN.fullmatch(folder.name)
+    return UUID(hex=found[1] or found[2]) if found else None

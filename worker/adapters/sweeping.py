@@ -1,6 +1,7 @@
 """Clear away what dead runs left behind, and never what a living one writes."""
 
 import asyncio
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -9,7 +10,7 @@ from core.storage.database import Database
 from core.storage.models import Agent, LearnerRun
 from core.storage.repositories import adapters, learner
 from worker.adapters.folders import list_folders, remove
-from worker.adapters.places import Places
+from worker.adapters.places import Places, run_of
 from worker.lease import LeaseLostError
 
 log = structlog.get_logger()
@@ -18,19 +19,22 @@ KEPT_CHECKPOINTS = 2
 
 
 async def sweep(database: Database, run: LearnerRun, holder: UUID, places: Places) -> None:
-    """Delete the agent's folders that no row knows. The caller holds the agent's only living run.
+    """Delete what earlier attempts left in the agent's folders. The caller holds the agent's only living run.
 
     The order is what makes it safe: first list, then make sure that the run is still ours and read the rows. A folder
-    that a later holder made is not in the list, and one that an earlier run published is in the rows.
+    that a later holder made is not in the list, and one that an earlier run published is in the rows. Folders of runs
+    that this database does not know are left alone: another deployment may share the disk.
     """
-    listed = await asyncio.to_thread(lambda: (list_folders(places.adapters), list_folders(places.checkpoints)))
+    listed = await asyncio.to_thread(lambda: [*list_folders(places.adapters), *list_folders(places.checkpoints)])
     async with database.transaction() as session:
         if not await learner.lock_held_run(session, run.id, holder=holder):
             raise LeaseLostError("another worker has the run")
-        versions = {version.path for version in await adapters.list_versions(session, run.agent_id)}
-        succeeded = {run_id.hex for run_id in await learner.list_successes(session, run.agent_id)}
-    strays = [folder for folder in listed[0] if str(folder) not in versions]
-    strays += [folder for folder in listed[1] if folder.name not in succeeded]
+        versions = await adapters.list_versions(session, run.agent_id)
+        succeeded = await learner.list_successes(session, run.agent_id)
+        known = set(await learner.list_run_ids(session, run.agent_id))
+    # By name, not by path: the disk may be mounted elsewhere than when the version was registered.
+    kept = {Path(version.path).name for version in versions if version.path} | {run_id.hex for run_id in succeeded}
+    strays = [folder for folder in listed if run_of(folder) in known and folder.name not in kept]
     if strays:
         await asyncio.to_thread(remove, strays)
         log.info("leftovers of dead runs deleted", folders=[folder.name for folder in strays])

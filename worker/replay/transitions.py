@@ -1,7 +1,7 @@
 """A conversation's turns as the transitions of the algorithm: observation, utterance, reward, what came next."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from worker.replay.sampling import History
 
 log = structlog.get_logger()
 
-Decode = Callable[[Sequence[int]], str]
+Decode = Callable[[tuple[int, ...]], str]
 """Token ids to text as the policy's tokenizer has it, special tokens left out."""
 
 

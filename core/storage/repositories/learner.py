@@ -140,6 +140,11 @@ async def list_successes(session: AsyncSession, agent_id: UUID) -> Sequence[UUID
     return (await session.scalars(statement.order_by(LearnerRun.id.desc()))).all()
 
 
+async def list_run_ids(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:
+    """Every run the agent ever had."""
+    return (await session.scalars(select(LearnerRun.id).where(LearnerRun.agent_id == agent_id))).all()
+
+
 async def newest_run(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
     statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id).order_by(LearnerRun.id.desc()).limit(1)
     run: LearnerRun | None = await session.scalar(statement)

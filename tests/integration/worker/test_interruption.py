@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import psycopg
@@ -48,7 +49,7 @@ for line in sys.stdin:
         os._exit(0)
     print(child, flush=True)
 """
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,8 @@ async def test_a_killed_step_leaves_nothing_in_sight_and_the_next_worker_finishe
 
     await step(run_id)  # the dead worker's lease still holds: nothing happens
     assert (await read_run(database, run_id)).attempts == 1
-    await asyncio.sleep(LEASE_SECONDS)
+    async with database.transaction() as session:
+        (await session.get_one(models.LearnerRun, run_id)).lease_until = datetime.now(UTC)  # a minute later
     await step(run_id)
     run = await read_run(database, run_id)
     assert (run.state, run.attempts) == (RunState.SUCCEEDED, 2)
@@ -199,14 +201,22 @@ async def test_leftovers_of_dead_runs_are_swept_and_registered_versions_are_not(
     first = await queue_run(database, agent)
     await step(first)
     place = store.adapters_dir / "demo"
-    for name in (".unfinished-0-0", "v7-0", ".removed-v7-0"):
-        (place / name).mkdir()
-        (place / name / "adapter_model.safetensors").write_bytes(b"half")
-    (store.checkpoints_dir / "demo" / "0").mkdir()
     await create_mixed(database, agent, count=4)
     second = await queue_run(database, agent)
+    dead, stranger = uuid4().hex, uuid4().hex
+    own = (
+        f".unfinished-{second.hex}-{dead}",
+        f".unfinished-{first.hex}-{dead}",
+        f"v7-{second.hex}",
+        f".removed-v7-{first.hex}",
+    )
+    others = (f".unfinished-{stranger}-{dead}", f"v1-{stranger}", "v3", "uploads")
+    for name in (*own, *others):
+        (place / name).mkdir()
+        (place / name / "adapter_model.safetensors").write_bytes(b"half")
+    (store.checkpoints_dir / "demo" / f".unfinished-{second.hex}-{dead}").mkdir()
     await step(second)
-    assert {path.name for path in place.iterdir()} == {f"v1-{first.hex}", f"v2-{second.hex}"}
+    assert {path.name for path in place.iterdir()} == {f"v1-{first.hex}", f"v2-{second.hex}", *others}
     assert {path.name for path in (store.checkpoints_dir / "demo").iterdir()} == {first.hex, second.hex}
     async with database.transaction() as session:
         states = {version.number: version.state for version in await adapters.list_versions(session, agent.id)}

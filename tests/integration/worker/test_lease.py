@@ -16,7 +16,7 @@ from tests.fixtures.builders import create_agent
 from tests.fixtures.runs import queue_run, read_run
 from worker.lease import LeaseLostError, RunLease, WorkerStoppingError, hold
 
-SECONDS = 0.6
+SECONDS = 1.5
 
 
 async def claim(database: Database, run_id: UUID, *, seconds: float = SECONDS) -> UUID:

@@ -9,7 +9,7 @@ from core.domain.adapters import AdapterName
 from core.domain.ids import new_id
 from core.settings import StoreSettings
 from worker.adapters.folders import list_folders, open_unfinished, publish, remove, seal
-from worker.adapters.places import Places
+from worker.adapters.places import Places, run_of
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -21,17 +21,17 @@ def test_a_sealed_folder_can_be_read_by_its_group_and_written_by_nobody_else(tmp
     (folder / "weights").write_bytes(b"1")
     (folder / "weights").chmod(0o606)
     (folder / "more").mkdir(mode=0o777)
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o750  # made on the way
     seal(folder)
     assert modes(folder) == {".unfinished": 0o750, "weights": 0o640, "more": 0o750}
-    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o750
 
 
 def test_a_group_that_the_place_hands_on_is_kept(tmp_path: Path) -> None:
     place = tmp_path / "agent"
     place.mkdir()
-    place.chmod(0o2700)
+    place.chmod(0o2770)
     seal(open_unfinished(place / ".unfinished"))
-    assert stat.S_IMODE(place.stat().st_mode) == 0o2750
+    assert stat.S_IMODE(place.stat().st_mode) == 0o2770  # a folder that was there is its owner's matter
     assert stat.S_IMODE((place / ".unfinished").stat().st_mode) == 0o2750
 
 
@@ -65,5 +65,8 @@ def test_places_are_absolute_and_tell_runs_attempts_and_versions_apart(
     run, holder = new_id(), new_id()
     assert places.adapter(AdapterName("demo", 3), run) == tmp_path / "a" / "demo" / f"v3-{run.hex}"
     assert places.checkpoint(run) == tmp_path / "c" / "demo" / run.hex
+    assert run_of(places.adapter(AdapterName("demo", 3), run)) == run_of(places.checkpoint(run)) == run
+    assert {run_of(path) for path in places.unfinished(run, holder)} == {run}
+    assert [run_of(Path(name)) for name in ("v3", "uploads", f"w1-{run.hex}", f"{run.hex}0")] == [None] * 4
     assert {path.parent for path in places.unfinished(run, holder)} == {places.adapters, places.checkpoints}
     assert places.unfinished(run, holder) != places.unfinished(run, new_id())

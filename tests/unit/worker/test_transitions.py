@@ -18,7 +18,7 @@ from worker.replay.transitions import lessons_of
 STABLE, OLD = new_id(), new_id()
 
 
-def words(ids: Sequence[int]) -> str:
+def words(ids: tuple[int, ...]) -> str:
     """A tokenizer that a person can read: 1 is the letter a."""
     return "".join(chr(ord("a") + token - 1) for token in ids)
 
