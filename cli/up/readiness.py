@@ -10,7 +10,7 @@ from cli.up.errors import StartError
 from cli.up.home import Home
 from cli.up.journal import read_journal
 from cli.up.progress import Tell
-from cli.up.supervision import ProgramState, Supervisor, SupervisorGone
+from cli.up.supervision import STACK_STARTED, ProgramState, Supervisor, SupervisorGone
 
 # A second start may succeed where the first met the remains of a crash; a third that fails has another reason.
 MOST_STARTS = 3
@@ -77,7 +77,7 @@ def last_line(log: Path) -> str:
 
 
 def tail(log: Path, *, lines: int) -> list[str]:
-    """The newest lines of a log."""
+    """The newest lines of a log, none from before the stack was started last."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -85,7 +85,8 @@ def tail(log: Path, *, lines: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    newest = text.rpartition(STACK_STARTED)[2] if STACK_STARTED in text else f"\n{text}"
+    return [line for line in newest.splitlines()[1:] if line.strip()][-lines:]
 
 
 def worker_answers(redis_url: str, hostname: str) -> bool:

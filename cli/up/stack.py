@@ -75,13 +75,13 @@ class Stack:
         """What takes long starts as soon as it can, and is waited for when it is needed."""
         settings, database_url = self.settings, self.environment["NOCK_DATABASE_URL"]
         sockets = self.home.sockets / "postgres"
+        if settings.engine_urls is None:
+            self.supervisor.start("engine")
         if settings.database_url is None:
             self._start("postgres", "Postgres", lambda: embedded_postgres.answers(sockets), seconds=120)
             embedded_postgres.create_database(sockets)
         if settings.redis_url is None:
             self._start("redis", "Redis", lambda: embedded_redis.answers(self.home.sockets), seconds=20)
-        if settings.engine_urls is None:
-            self.supervisor.start("engine")
         with self.steps.step("Migrations"):
             self._migrate()
         renewed = asyncio.run(ensure_keys(self.home.keys, database_url))

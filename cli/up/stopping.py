@@ -9,11 +9,13 @@ import psutil
 from cli.up.home import Home
 from cli.up.journal import read_journal
 from cli.up.leftovers import end_leftovers
+from cli.up.programs import NAMES
 from cli.up.progress import Steps
 from cli.up.supervision import Supervisor, SupervisorGone
 
 # The sum of what each program is given to stop in, and some more.
 PATIENCE_SECONDS = 120
+INDEPENDENT = {"beat", "learner", "worker"}  # nobody needs them to stop, so they stop together
 
 
 def stop(home: Home, pid: int, steps: Steps) -> None:
@@ -29,20 +31,22 @@ def stop(home: Home, pid: int, steps: Steps) -> None:
             steps.say("Stopping at once")
             _kill(pid)
             end_leftovers(home, grace_seconds=0)
-            return
-        _kill(pid)
-        end_leftovers(home)
+        else:
+            _kill(pid)
+            end_leftovers(home)
         home.forget_sockets()
 
 
 def _shut_down(supervisor: Supervisor) -> list[str]:
     """Begin to stop; the programs that ran."""
     try:
-        names = [state.name for state in supervisor.states() if state.state in ("RUNNING", "STARTING")]
+        running = {state.name for state in supervisor.states() if state.state in ("RUNNING", "STARTING")}
+        for name in running & INDEPENDENT:
+            supervisor.stop(name)
         supervisor.shut_down()
     except SupervisorGone:
         return []
-    return names
+    return [name for name in reversed(NAMES) if name in running]
 
 
 def is_alive(pid: int) -> bool:

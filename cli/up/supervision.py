@@ -9,6 +9,7 @@ import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -23,6 +24,7 @@ START_RETRIES = 100
 # Whoever ends sooner is started again after a pause; whoever ends later, at once. Imports alone take seconds.
 STEADY_SECONDS = 10
 MARK = "NOCK_STACK"
+STACK_STARTED = "--- nock up"
 
 
 class SupervisorGone(Exception):
@@ -116,6 +118,10 @@ class Supervisor:
         """Start a program without waiting for it."""
         self._call("startProcess", name, False)
 
+    def stop(self, name: str) -> None:
+        """Begin to stop a program without waiting for it."""
+        self._call("stopProcess", name, False)
+
     def states(self) -> list[ProgramState]:
         """All programs, by name."""
         answer = self._call("getAllProcessInfo")
@@ -154,6 +160,9 @@ def launch(
     file.write_text(configuration(home, programs))
     for stale in (socket_path(home), *home.run.glob("*.journal")):
         stale.unlink(missing_ok=True)
+    for program in programs:
+        with home.log(program.name).open("a") as text:
+            text.write(f"{STACK_STARTED} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
     argv = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(file)]
     log = home.log("supervisord")
     with log.open("ab") as output:

@@ -212,6 +212,17 @@ def test_down_ends_everything_and_is_content_with_nothing(stack: Machine) -> Non
     assert "Nothing was running" in stack.says("down")
 
 
+def test_an_engine_that_cannot_serve_the_model_ends_the_start_with_its_log(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no such architecture"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    odd = Machine(machine.home, machine.environment | {"NOCK_MODEL": str(tmp_path)})
+    failed = odd.nock("up", "--detach")
+    assert failed.returncode == 1
+    assert "engine" in failed.stderr
+    assert str(machine.home.log("engine")) in failed.stderr
+    assert find_leftovers(machine.home) == []
+
+
 def test_ctrl_c_and_sigkill_of_a_foreground_start_leave_nothing(machine: Machine, tmp_path: Path) -> None:
     for number in (signal.SIGKILL, signal.SIGINT):
         output = tmp_path / f"output-{number}"
