@@ -110,7 +110,7 @@ def test_vllm_is_started_as_the_learner_and_the_hot_swap_need_it() -> None:
 def test_vllm_takes_its_options() -> None:
     parse = (
         "import sys; from vllm.utils.argparse_utils import FlexibleArgumentParser as Parser;"
-        "from vllm.entrypoints.openai.cli_args import make_arg_parser, validate_parsed_serve_args as validate;"
+        "from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args as validate;"
         "validate(make_arg_parser(Parser()).parse_args(sys.argv[1:]))"
     )
     done = subprocess.run(
