@@ -7,18 +7,18 @@ import torch
 from tests.fixtures.transitions import turn
 from worker.archer.config import ArcherConfig
 
-DIALOGUES = 64
-UPDATES = 20
+DIALOGUES = 48
+UPDATES = 24
 WORDS = ("no", "yes", "perhaps", "never")
 """What a token means to the user: its id modulo four. So a model that knows nothing says each about as often."""
-BEST = ("yes", "never")
+BEST = ("yes", "yes")
 PROMPT = (1, 2, 3)
 CONFIG = ArcherConfig(
     gamma=0.9,
     critic_steps=20,
     critic_lr=3e-3,
     critic_hidden=32,
-    actor_lr=3e-3,
+    actor_lr=1e-3,
     actor_epochs=2,
     kl_budget=None,
     max_tokens_per_microbatch=4096,
