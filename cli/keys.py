@@ -81,19 +81,21 @@ def _create_in_database(scopes: list[str], agents: list[str] | None, name: str |
 
     from sqlalchemy.exc import DBAPIError
 
-    from cli.up import embedded_postgres
-
-    sockets = Home.from_environment().sockets / "postgres"
-    database_url = os.environ.get("NOCK_DATABASE_URL")
-    if not database_url:
-        if not embedded_postgres.answers(sockets):
-            fail("Neither a gateway nor a database answers: start `nock up`, or set NOCK_DATABASE_URL.")
-        database_url = embedded_postgres.url(sockets)
+    database_url = os.environ.get("NOCK_DATABASE_URL") or _embedded_database_url()
     try:
         return asyncio.run(_add_key(database_url, scopes, agents, name))
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         fail(f"The database refused: {reason} (are the migrations done? python -m core.storage.migrations upgrade)")
+
+
+def _embedded_database_url() -> str:
+    from cli.up import embedded_postgres  # only here: a gateway's image has no embedded servers
+
+    sockets = Home.from_environment().sockets / "postgres"
+    if not embedded_postgres.answers(sockets):
+        fail("Neither a gateway nor a database answers: start `nock up`, or set NOCK_DATABASE_URL.")
+    return embedded_postgres.url(sockets)
 
 
 async def _add_key(database_url: str, scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
