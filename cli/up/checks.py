@@ -71,6 +71,21 @@ def _reason(port: int, error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def check_given_redis(url: str) -> None:
+    """Refuse a Redis that does not answer: the workers would try for ever, and say so only in their logs."""
+    from kombu import Connection
+    from kombu.exceptions import OperationalError
+
+    try:
+        with Connection(url, connect_timeout=5, transport_options={"socket_connect_timeout": 5}) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+    except (OperationalError, OSError, KeyError, ValueError) as error:
+        raise StartError(
+            f"The Redis of NOCK_REDIS_URL does not answer: {' '.join(str(error).split())}",
+            advice="Start it and check the address, or unset NOCK_REDIS_URL and one is started for you.",
+        ) from error
+
+
 def check_disk(home: Home) -> None:
     """Refuse a disk that would fill up on the way: a model and its first adapters take most of it."""
     first = not any(home.models.iterdir()) or not home.postgres.exists()

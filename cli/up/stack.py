@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from cli.agents import BadAgentFile, agent_files, apply_agent
 from cli.gateway import FAILURES, Gateway
 from cli.up import embedded_postgres, embedded_redis
-from cli.up.checks import check_disk, check_packages, check_ports
+from cli.up.checks import check_disk, check_given_redis, check_packages, check_ports
 from cli.up.errors import StartError
 from cli.up.first_keys import ensure_keys
 from cli.up.home import Home
@@ -70,6 +70,8 @@ class Stack:
             self.steps.say(f"Ended what a killed stack had left running: {', '.join(ended)}")
         check_ports(self.settings)
         check_disk(self.home)
+        if self.settings.redis_url is not None:
+            check_given_redis(self.settings.redis_url)
 
     def _start_in_order(self, model_name: str) -> None:
         """What takes long starts as soon as it can, and is waited for when it is needed."""

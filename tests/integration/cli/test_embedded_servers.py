@@ -3,6 +3,8 @@
 import psycopg
 import redis
 
+from cli.up.checks import check_given_redis
+
 
 def test_embedded_postgres_is_version_18_with_utf8(postgres_url: str) -> None:
     with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
@@ -13,6 +15,10 @@ def test_embedded_postgres_is_version_18_with_utf8(postgres_url: str) -> None:
     assert version is not None
     assert version[0].startswith("18.")
     assert facts == ("UTF8", "b", "C.UTF-8")
+
+
+def test_a_given_redis_that_answers_is_taken(redis_url: str) -> None:
+    check_given_redis(redis_url)
 
 
 def test_embedded_redis_keeps_a_value(redis_url: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up.checks import check_disk, check_ports
+from cli.up.checks import check_disk, check_given_redis, check_ports
 from cli.up.errors import StartError
 from cli.up.home import Home
 from cli.up.lock import holder, only_one
@@ -114,6 +114,12 @@ def test_a_model_folder_is_served_under_its_last_part(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert find_model(Home(tmp_path), str(tmp_path), lambda _: None) == (str(tmp_path), tmp_path.name)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}/0", "redis+socket:///no/such/redis.sock", "nonsense://x"])
+def test_a_redis_that_does_not_answer_is_refused(url: str) -> None:
+    with pytest.raises(StartError, match="NOCK_REDIS_URL does not answer"):
+        check_given_redis(url.format(port=a_free_port()))
 
 
 def test_an_engine_that_is_not_there_is_named() -> None:
