@@ -106,7 +106,11 @@ def read_adapter(name: str, folder: Path, layers: dict[str, AdaptedLinear], max_
         check_shapes(folder, module, a, b, layer, max_rank)
         like = layer.weight
         b = b.to(torch.float32) * scaling_of(config, module.removeprefix(PREFIX), a.shape[0])
-        weights[module.removeprefix(PREFIX)] = (a.to(like), b.to(like))
+        a, b = a.to(like), b.to(like)
+        # An infinity in one adapter would reach its neighbours in a batch, whose part of it is zero times that.
+        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+            raise AdapterLoadError(f"{module} of {folder} is NaN, infinite or too large for {like.dtype}.")
+        weights[module.removeprefix(PREFIX)] = (a, b)
         rank = max(rank, a.shape[0])
     if tensors:
         raise AdapterLoadError(f"{folder} holds {next(iter(tensors))}, which is no LoRA matrix.")
@@ -146,9 +150,6 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise AdapterLoadError(f"{path} cannot be read: {error}") from error
     if not tensors:
         raise AdapterLoadError(f"{folder} doesn't contain tensors.")
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise AdapterLoadError(f"{path} holds NaN or infinity in {key}.")
     return tensors
 
 

@@ -69,7 +69,7 @@ class RunningBatch(Generic[RowT]):
         if self._prepared is None:
             sampler = Sampler([row.sampler for row in self.rows], self._model.device)
             self._prepared = (sampler, self._tensor(self._cache.starts))
-            self._composition.use([row.adapter for row in self.rows], self._like())
+            self._composition.use([row.adapter for row in self.rows], self._model.device)
         sampler, starts = self._prepared
         columns = torch.arange(self._cache.first_column, self._cache.end, device=self._model.device)
         positions = (self._cache.end - 1 - starts)[:, None]
@@ -91,6 +91,11 @@ class RunningBatch(Generic[RowT]):
         if places:
             self._prepared = None
 
+    @torch.inference_mode()
+    def scrub(self, place: int) -> None:
+        """Wipe a broken row, which is to leave next."""
+        self._cache.scrub_row(place)
+
     def forget(self, adapter: Adapter) -> None:
         """Free what is kept for an unloaded adapter."""
         self._composition.forget(adapter)
@@ -105,7 +110,7 @@ class RunningBatch(Generic[RowT]):
         joining: Sequence[RowT] | None,
     ) -> Tensor:
         if joining is not None:
-            self._composition.use([row.adapter for row in joining], self._like())
+            self._composition.use([row.adapter for row in joining], self._model.device)
         output = self._model.network(
             input_ids=tokens,
             attention_mask=self._masks(starts, queries, columns),
@@ -135,9 +140,6 @@ class RunningBatch(Generic[RowT]):
         if self._layer_types and self._sliding_window is not None:
             return additive
         return additive["sliding_attention" if self._sliding_window is not None else "full_attention"]
-
-    def _like(self) -> Tensor:
-        return torch.empty(0, dtype=self._model.dtype, device=self._model.device)
 
     def _tensor(self, values: Sequence[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)

@@ -52,6 +52,13 @@ class EngineDeadError(RequestError):
     type = "InternalServerError"
 
 
+class BrokenWeightsError(RequestError):
+    """A model or adapter whose arithmetic overflows."""
+
+    status = 500
+    type = "InternalServerError"
+
+
 def error_body(message: str, type_: str, code: int, param: str | None = None) -> dict[str, Any]:
     """vLLM's error object."""
     return {"error": {"message": message, "type": type_, "param": param, "code": code}}

@@ -40,6 +40,7 @@ class Generation(Row):
     streams: bool
     listen: Listener
     is_abandoned: bool = False
+    failure: RequestError | None = None
     arrived_at: float = field(default_factory=time.monotonic)
     first_token_at: float | None = None
     pending_ids: list[int] = field(default_factory=list)
@@ -61,8 +62,15 @@ class Generation(Row):
         if self.suppressed and self.reply.token_count >= self.ending.min_tokens:
             self.suppressed = ()
 
-    def take_delta(self) -> Delta | None:
+    def fail(self, error: RequestError) -> None:
+        """Nothing more will come; the row leaves at the next step."""
+        self.failure = error
+        self.is_abandoned = True
+
+    def take_delta(self) -> Delta | RequestError | None:
         """What is to be told now: each step of a stream, the whole at the end."""
+        if self.failure is not None:
+            return self.failure
         if not self.streams and self.reply.finish_reason is None:
             return None
         delta = Delta(

@@ -62,6 +62,11 @@ class BatchCache(Cache):
         if not self.starts:
             self._clear()
 
+    def scrub_row(self, row: int) -> None:
+        """Zero a row that holds NaN, before somebody else's masked columns come to lie on it."""
+        for stored in self._stored():
+            stored[row] = 0
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Composition:
         self.mask: Tensor | None = None
         self._cache: OrderedDict[tuple[Adapter, ...], dict[str, tuple[Tensor, Tensor]]] = OrderedDict()
 
-    def use(self, rows: Sequence[Adapter | None], like: Tensor) -> None:
+    def use(self, rows: Sequence[Adapter | None], device: torch.device) -> None:
         """Set the adapter of each row; None is the base model."""
         used = tuple(dict.fromkeys(adapter for adapter in rows if adapter is not None))
         self.mask = None
@@ -43,8 +43,8 @@ class Composition:
             return
         self.weights = used[0].weights if len(used) == 1 else self._side_by_side(used)
         if len(used) > 1 or None in rows:
-            stretches = [[float(row is adapter) for adapter in used for _ in range(adapter.rank)] for row in rows]
-            self.mask = torch.tensor(stretches, dtype=like.dtype, device=like.device)[:, None, :]
+            others = [[row is not adapter for adapter in used for _ in range(adapter.rank)] for row in rows]
+            self.mask = torch.tensor(others, device=device)[:, None, :]
 
     def forget(self, adapter: Adapter) -> None:
         """Let go of an unloaded adapter's memory."""
@@ -90,7 +90,8 @@ class AdaptedLinear(nn.Module):
             return outputs
         low = functional.linear(inputs, lora[0])
         if self._composition.mask is not None:
-            low *= self._composition.mask
+            # Filled, not multiplied: zero times another adapter's overflow would be NaN in this row.
+            low = low.masked_fill(self._composition.mask, 0.0)
         # Added in place: the product and the sum are one call, and the outputs are nobody else's yet.
         outputs.view(-1, self.out_features).addmm_(low.view(-1, low.shape[-1]), lora[1].t())
         return outputs

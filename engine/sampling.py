@@ -40,9 +40,10 @@ class SamplerRow:
 
 
 class Sampled(NamedTuple):
-    """Tokens of a batch; log-probs only where a row asked for them."""
+    """Tokens of a batch; log-probs only where a row asked for them. A broken row's logits were no numbers."""
 
     tokens: Tensor
+    broken: Tensor
     logprobs: Tensor | None
     top_tokens: Tensor | None
     top_logprobs: Tensor | None
@@ -70,27 +71,31 @@ class Sampler:
     def sample(self, logits: Tensor) -> Sampled:
         """One token a row from logits [rows, vocabulary]."""
         logits = logits.float()
+        best = logits.max(-1)
+        broken = ~best.values.isfinite()
+        if broken.any():
+            logits = logits.masked_fill(broken[:, None], 0.0)
         if self._all_greedy:
-            return self._with_logprobs(logits, logits.argmax(-1))
+            return self._with_logprobs(logits, best.indices, broken)
         logits = logits / self._temperature
         if len(self._cut_rows):
             logits[self._cut_rows] = cut_to_top(logits[self._cut_rows], self._top_k, self._top_p)
         tokens = draw(logits, self._draws())
-        return self._with_logprobs(logits, torch.where(self._greedy, logits.argmax(-1), tokens))
+        return self._with_logprobs(logits, torch.where(self._greedy, best.indices, tokens), broken)
 
     def _draws(self) -> Tensor:
         uniforms = [0.0 if rng is None else rng.random() for rng in self._random_rows]
         return torch.tensor(uniforms, dtype=torch.float64, device=self._device)
 
-    def _with_logprobs(self, logits: Tensor, tokens: Tensor) -> Sampled:
+    def _with_logprobs(self, logits: Tensor, tokens: Tensor, broken: Tensor) -> Sampled:
         if not self._wants_logprobs:
-            return Sampled(tokens, None, None, None)
+            return Sampled(tokens, broken, None, None, None)
         normaliser = logits.logsumexp(-1, keepdim=True)
         logprobs = (logits.gather(1, tokens[:, None]) - normaliser)[:, 0]
         if not self._top_logprobs:
-            return Sampled(tokens, logprobs, None, None)
+            return Sampled(tokens, broken, logprobs, None, None)
         top = logits.topk(self._top_logprobs, -1)
-        return Sampled(tokens, logprobs, top.indices, top.values - normaliser)
+        return Sampled(tokens, broken, logprobs, top.indices, top.values - normaliser)
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections import deque
 
 from engine.admission import SchedulerLimits, choose_joining
 from engine.batch import RunningBatch
-from engine.errors import BusyError, EngineDeadError, RequestError
+from engine.errors import BrokenWeightsError, BusyError, EngineDeadError, RequestError
 from engine.generation import Delta, Generation
 from engine.lora import Adapter
 from engine.metrics import EngineMetrics
@@ -16,7 +16,7 @@ from engine.sampling import Sampled
 
 log = logging.getLogger("engine")
 
-Told = tuple[Generation, Delta]
+Told = tuple[Generation, Delta | RequestError]
 
 # Requests that arrive together are prefilled together: an idle engine waits until nobody has knocked for this long …
 SETTLE_SECONDS = 0.002
@@ -78,7 +78,8 @@ class Scheduler:
             raise BusyError("The engine is shutting down: try another one.")
         if not self.is_alive:
             raise EngineDeadError("The decode loop has died: restart the engine.")
-        if self.waiting_count >= self._limits.max_waiting:
+        # Who finds a free row waits for a step at most, and is not counted as waiting.
+        if self.running_count + self.waiting_count >= self._limits.max_num_seqs + self._limits.max_waiting:
             raise BusyError(
                 f"{self.waiting_count} requests are waiting already (--max-waiting {self._limits.max_waiting}): "
                 "try again later or on another engine."
@@ -155,17 +156,28 @@ class Scheduler:
         if sampled.top_tokens is not None and sampled.top_logprobs is not None:
             pairs = zip(sampled.top_tokens.tolist(), sampled.top_logprobs.tolist(), strict=True)
             tops = [list(zip(ids, values, strict=True)) for ids, values in pairs]
+        if sampled.broken.any():
+            self._fail_broken(generations, sampled.broken.tolist())
         for generation, token, logprob, top in zip(generations, tokens, logprobs, tops, strict=True):
             generation.hear(token, logprob, top)
             if (delta := generation.take_delta()) is not None:
                 told.append((generation, delta))
         self._metrics.generation_tokens.inc(count)
 
+    def _fail_broken(self, generations: list[Generation], broken: list[bool]) -> None:
+        """Weights that overflow spoil the replies they make, and nobody else's."""
+        for generation, is_broken in zip(generations, broken, strict=True):
+            if is_broken:
+                name = generation.adapter.name if generation.adapter is not None else "the base model"
+                log.error("the logits of %s are not finite", name)
+                generation.fail(BrokenWeightsError(f"The logits of {name} are not finite: its weights are unusable."))
+                self._batch.scrub(self._batch.rows.index(generation))
+
     def _let_finished_leave(self) -> None:
-        finished = [place for place, generation in enumerate(self._batch.rows) if generation.reply.finish_reason]
-        for place in finished:
-            self._metrics.observe_finished(self._batch.rows[place])
-        self._batch.leave(finished)
+        finished = [g for g in self._batch.rows if g.reply.finish_reason and g.failure is None]
+        for generation in finished:
+            self._metrics.observe_finished(generation)
+        self._batch.leave([place for place, g in enumerate(self._batch.rows) if g.reply.finish_reason or g.failure])
 
     def _tell(self, told: list[Told]) -> None:
         """One wake-up of the event loop a step, however many rows there are."""
