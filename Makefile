@@ -44,7 +44,7 @@ check: install ## Format, lint, types, import directions, migrations
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m core.storage.migrations check
+	$(BIN)/python -m pytest -q tests/integration/storage/test_migrations.py
 
 format: install ## Format and mend what ruff can
 	$(BIN)/ruff format .
@@ -57,3 +57,6 @@ bench-engine: install ## Tokens a second of the embedded engine beside transform
 bench-learner: install ## Tokens a second of the learner step beside a bare forward-backward loop
 	$(BIN)/python -m engine.packaged_model $${NOCK_HOME:-.nock}/models/SmolLM2-135M-Instruct
 	$(BIN)/python -m bench.learner
+
+bench-chat: ## Chat's latency while a learner step runs beside it, against without; needs a stack that `make up` started
+	$(BIN)/python -m bench.chat_while_learning

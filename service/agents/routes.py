@@ -25,12 +25,15 @@ router = APIRouter(prefix="/admin/agents", tags=["admin"], route_class=StrictRou
 
 
 @router.post("", status_code=201)
-async def create_agent(body: AgentIn, gateway: GatewayDep, session: SessionDep, key: AdminKeyDep) -> AgentOut:
+async def create_agent(body: AgentIn, gateway: GatewayDep, key: AdminKeyDep) -> AgentOut:
     """A new agent, served by its base model from now on."""
     check_sees(key, body.name)
     given = _given(body) | {"base_model": body.base_model or _only_base(gateway.pool)}
     by = public(Prefix.KEY, key.id)
-    return await show(session, await service.create(session, body.name, given, _metrics(body) or [], by=by))
+    async with gateway.database.transaction() as session:
+        made = await show(session, await service.create(session, body.name, given, _metrics(body) or [], by=by))
+    await gateway.routing.refresh(gateway.database)  # this process serves it before it answers, the others in a moment
+    return made
 
 
 @router.get("")
@@ -48,10 +51,13 @@ async def get_agent(agent: str, session: SessionDep, key: AdminKeyDep) -> AgentO
 
 
 @router.patch("/{agent}")
-async def change_agent(agent: str, body: AgentChange, session: SessionDep, key: AdminKeyDep) -> AgentOut:
+async def change_agent(agent: str, body: AgentChange, gateway: GatewayDep, key: AdminKeyDep) -> AgentOut:
     """Change what the body names; every gateway follows at once."""
     check_sees(key, agent)
-    return await show(session, await service.change(session, agent, _given(body), _metrics(body)))
+    async with gateway.database.transaction() as session:
+        changed = await show(session, await service.change(session, agent, _given(body), _metrics(body)))
+    await gateway.routing.refresh(gateway.database)
+    return changed
 
 
 async def show(session: AsyncSession, agent: Agent) -> AgentOut:
