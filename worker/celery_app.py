@@ -4,6 +4,7 @@ A message is acknowledged before its task runs, on purpose. Rows say what is to 
 One that is lost costs a tick, and one that is repeated finds the row taken.
 """
 
+import logging
 import uuid
 from typing import Any
 
@@ -14,6 +15,9 @@ from kombu import Queue
 from core.logging import configure_logging
 from core.settings import RedisSettings
 from worker.settings import BeatSettings
+
+CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
+"""Loggers that report each tick three times over; what goes wrong they say louder."""
 
 CPU, GPU = "cpu", "gpu"
 HOUR_SECONDS = 3_600.0
@@ -59,10 +63,17 @@ app.conf.update(
 def log_as_nock_does(**_: object) -> None:
     """Celery and Nock write one format."""
     configure_logging()
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.task_prerun.connect
 def bind_task(task_id: str, task: Any, **_: object) -> None:
     """Each line says which task wrote it."""
-    structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(task=task.name, task_id=str(uuid.UUID(task_id)))
+
+
+@signals.task_postrun.connect
+def unbind_task(**_: object) -> None:
+    """What is logged between tasks belongs to none."""
+    structlog.contextvars.clear_contextvars()

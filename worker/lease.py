@@ -58,9 +58,7 @@ class RunLease:
         await asyncio.wait({work, over}, return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
         if self._stopped is not None:
-            work.add_done_callback(
-                lambda ended: ended.exception()
-            )  # seen, so that asyncio does not log it as forgotten
+            work.add_done_callback(_look_at)
             raise self._stopped
         return await work
 
@@ -115,3 +113,9 @@ async def hold(
     finally:
         heartbeat.cancel()
         await asyncio.wait({heartbeat})
+
+
+def _look_at(ended: asyncio.Future[Result]) -> None:
+    """See how abandoned work ended, which asyncio would otherwise log as forgotten."""
+    if not ended.cancelled():
+        ended.exception()
