@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -79,6 +80,7 @@ def peft_steps(model: Path, folders: list[Path], count: int) -> dict[str, Callab
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(".nock/models/SmolLM2-135M-Instruct"))
+    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32])
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -87,7 +89,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folders = [write_adapter(options.model, Path(folder) / f"a{i}") for i in range(4)]
-        for count in (8, 32):
+        for count in options.batches:
             steps = our_steps(options.model, folders, count) | peft_steps(options.model, folders, count)
             seconds: dict[str, list[float]] = {name: [] for name in steps}
             for _ in range(options.steps):
@@ -98,7 +100,8 @@ def main() -> None:
             for name, values in seconds.items():
                 rows.append({"rows": count, "adapters": 4, "way": name, "step_seconds": statistics.median(values)})
                 print(f"{count:3} rows  {name:20} {1000 * statistics.median(values):7.1f} ms a step", flush=True)
-    RESULTS.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=1) + "\n")
+    result = {"threads": options.threads, "load_average": os.getloadavg(), "rows": rows}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
