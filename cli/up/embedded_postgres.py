@@ -20,24 +20,29 @@ SUPERUSER = "postgres"
 VERSION = "18"
 
 
-def prepare(data: Path, sockets: Path) -> None:
-    """Make data and socket folder where there are none, owned by the account that the server runs under."""
+def prepare(data: Path, sockets: Path) -> list[Path]:
+    """Make data and socket folder where there are none, owned by the account that the server runs under.
+
+    The answer names the folders above that this account had to be let through; there are none unless we are root.
+    """
     account = account_for_postgres()
-    if account is not None:
-        let_read(postgres_program("postgres").parents[1])
     sockets.mkdir(parents=True, exist_ok=True)
     hand_over(sockets, account)
+    opened = []
+    if account is not None:
+        installation = postgres_program("postgres").parents[1]
+        let_read(installation)
+        opened = [folder for path in (installation, sockets, data) for folder in let_through(path)]
     if (data / "PG_VERSION").exists():
         _refuse_foreign(data, account)
-        if account is not None:
-            let_through(data)
-        return
-    if data.exists() and any(data.iterdir()):
+    elif data.exists() and any(data.iterdir()):
         raise StartError(
             f"{data} is neither empty nor a Postgres data folder.",
             advice="Move it away, or set NOCK_HOME to another folder.",
         )
-    _make_data_folder(data, account)
+    else:
+        _make_data_folder(data, account)
+    return opened
 
 
 def _make_data_folder(data: Path, account: Account | None) -> None:

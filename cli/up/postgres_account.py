@@ -41,24 +41,21 @@ def account_for_postgres() -> Account | None:
 
 
 def hand_over(folder: Path, account: Account | None) -> None:
-    """Make the account the owner of a folder, and let it through to there."""
-    if account is None:
-        return
-    os.chown(folder, account.pw_uid, account.pw_gid)
-    let_through(folder)
+    """Make the account the owner of a folder."""
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
 
 
-def let_through(path: Path) -> None:
-    """Let other accounts pass through the folders above a path, without letting them list these."""
-    for folder in path.resolve().parents:
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
+def let_through(path: Path) -> list[Path]:
+    """Let other accounts pass through the folders above a path, without letting them list these; what was changed."""
+    closed = [folder for folder in path.resolve().parents if not folder.stat().st_mode & stat.S_IXOTH]
+    for folder in closed:
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    return closed
 
 
 def let_read(installation: Path) -> None:
     """Let other accounts run the programs of an installation, which a strict umask may have closed to them."""
-    let_through(installation)
     for path in (installation, *installation.rglob("*")):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode) and mode & READ_AND_ENTER != _open(mode) & READ_AND_ENTER:

@@ -48,7 +48,10 @@ class Stack:
         programs = list_programs(self.home, self.settings, model, name)
         if self.settings.database_url is None:
             with self.steps.step("Database folder"):
-                embedded_postgres.prepare(self.home.postgres, self.home.sockets / "postgres")
+                opened = embedded_postgres.prepare(self.home.postgres, self.home.sockets / "postgres")
+            if opened:
+                through = ", ".join(map(str, opened))
+                self.steps.say(f"  We are root, which Postgres may not be: its own account may now enter {through}.")
         self.home.address.write_text(f"{self.settings.url}\n")
         process = launch(self.home, programs, self.environment, detached=detached)
         try:

@@ -41,9 +41,9 @@ def servers_of(home: Home) -> list[Program]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(state_folder: Path) -> Iterator[Home]:
     """A state folder, with nothing left running on it afterwards."""
-    home = Home(tmp_path / "nock home")
+    home = Home(state_folder / "nock home")
     yield home
     for process in find_leftovers(home):
         process.kill()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,8 +58,12 @@ def until(is_so: Callable[[], bool], seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("whole stack")
+def machine() -> Iterator[Machine]:
+    with tempfile.TemporaryDirectory(prefix="nock test ") as folder:
+        yield from a_machine(Path(folder))
+
+
+def a_machine(folder: Path) -> Iterator[Machine]:
     model = write_tiny_model(folder / "tiny")
     home = Home(folder / "home")
     settings = {
