@@ -24,6 +24,7 @@ from cli.up.stopping import is_alive, stop
 from cli.up.supervision import Supervisor, SupervisorGone
 
 LOG_LINES = 12
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def bring_up(*, detach: bool) -> int:
@@ -155,12 +156,12 @@ def _explain(errors: Console, error: StartError) -> None:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let a closed terminal and `kill` stop us as Ctrl-C does."""
+    """Let a closed terminal and `kill` stop us as Ctrl-C does, which a shell that put us in the background ignores."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in STOPPING}
     try:
         yield
     finally:

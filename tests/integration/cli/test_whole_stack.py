@@ -228,18 +228,30 @@ def test_an_engine_that_cannot_serve_the_model_ends_the_start_with_its_log(machi
     assert find_leftovers(machine.home) == []
 
 
-def test_ctrl_c_and_sigkill_of_a_foreground_start_leave_nothing(machine: Machine, tmp_path: Path) -> None:
-    for number in (signal.SIGKILL, signal.SIGINT):
-        output = tmp_path / f"output-{number}"
-        with output.open("w") as file:
-            command = [sys.executable, "-P", "-m", "cli.main", "up"]
-            process = subprocess.Popen(command, env=machine.environment, stdout=file, stderr=file, process_group=0)
-        until(lambda: process.poll() is not None or "Try, in another" in output.read_text(), START_SECONDS)  # noqa: B023
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0), ("down", 0)],
+    ids=["SIGKILL", "C", "down"],
+)
+def test_a_start_in_the_foreground_leaves_nothing_however_it_ends(
+    machine: Machine, tmp_path: Path, end: int | str, status: int
+) -> None:
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        command = [sys.executable, "-P", "-m", "cli.main", "up"]
+        process = subprocess.Popen(command, env=machine.environment, stdout=file, stderr=file, process_group=0)
+    try:
+        until(lambda: process.poll() is not None or "Try, in another" in output.read_text(), START_SECONDS)
         assert process.poll() is None, output.read_text()
-        process.send_signal(number)
-        status = process.wait(timeout=60)
-        assert status == (0 if number == signal.SIGINT else -signal.SIGKILL)
+        if isinstance(end, int):
+            process.send_signal(end)
+        else:
+            machine.says(end)
+        assert process.wait(timeout=60) == status
         until(lambda: not find_leftovers(machine.home), 15)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def process_id(stack: Machine, name: str) -> int:
