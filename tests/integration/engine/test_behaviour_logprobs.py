@@ -15,7 +15,8 @@ from worker.archer.rows import build_rows, build_table, collate
 from worker.archer.types import Transition
 
 TOLERANCE = 1e-4
-"""Nats a token, float32 on both sides. PLACEHOLDER"""
+"""Nats a token, float32 on both sides: ten times what either engine was off by in 1,536 tokens (9.5e-6). A hundred
+tokens that were all off by this much in one direction would move a reply's importance ratio by one in a hundred."""
 
 
 async def sample(engine: EngineClient, model: str, temperature: float, seed: int) -> Generation:
