@@ -14,7 +14,7 @@ import pytest
 
 from cli.up import tether
 from tests.fixtures.compose import ROOT
-from tests.fixtures.containers import free_port
+from tests.fixtures.engine_process import find_free_port
 from tests.fixtures.tiny_encoder import write_tiny_encoder
 from tests.fixtures.tiny_model import write_tiny_model
 
@@ -28,7 +28,7 @@ class Laptop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = find_free_port()
         (folder / ".venv").symlink_to(sys.prefix)
         shutil.copytree(ROOT / "agents", folder / "agents")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("NOCK_")}
@@ -50,7 +50,7 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
     made = Laptop(tmp_path)
     chosen = {
         "NOCK_PORT": str(made.port),
-        "NOCK_ENGINE_PORT": str(free_port()),
+        "NOCK_ENGINE_PORT": str(find_free_port()),
         "NOCK_MODEL": str(write_tiny_model(tmp_path / "models" / "tiny")),
         "NOCK_CRITIC_ENCODER": str(write_tiny_encoder(tmp_path / "models" / "encoder")),
         "NOCK_LEARNER_THREADS": "1",
