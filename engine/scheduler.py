@@ -73,18 +73,18 @@ class Scheduler:
         self._knocking -= 1
 
     def submit(self, generation: Generation) -> None:
-        """Put a request in the waiting line."""
-        if self._is_stopping:
-            raise BusyError("The engine is shutting down: try another one.")
-        if not self.is_alive:
-            raise EngineDeadError("The decode loop has died: restart the engine.")
-        # Who finds a free row waits for a step at most, and is not counted as waiting.
-        if self.running_count + self.waiting_count >= self._limits.max_num_seqs + self._limits.max_waiting:
-            raise BusyError(
-                f"{self.waiting_count} requests are waiting already (--max-waiting {self._limits.max_waiting}): "
-                "try again later or on another engine."
-            )
+        """Put a request in the waiting line; under the lock, so that it is never left in the line of a dead loop."""
         with self._condition:
+            if self._is_stopping:
+                raise BusyError("The engine is shutting down: try another one.")
+            if not self.is_alive:
+                raise EngineDeadError("The decode loop has died: restart the engine.")
+            # Who finds a free row waits for a step at most, and is not counted as waiting.
+            if self.running_count + self.waiting_count >= self._limits.max_num_seqs + self._limits.max_waiting:
+                raise BusyError(
+                    f"{self.waiting_count} requests are waiting already (--max-waiting {self._limits.max_waiting}): "
+                    "try again later or on another engine."
+                )
             self._arrived.append(generation)
             self._condition.notify()
 
@@ -105,7 +105,8 @@ class Scheduler:
             self._fail_everyone(BusyError("The engine is shutting down."))
         except BaseException as error:
             # Whatever it was, the batch's state is unknown: say so to everyone and to /health, and decode no more.
-            self._death = error
+            with self._condition:
+                self._death = error
             log.exception("the decode loop has died")
             self._fail_everyone(EngineDeadError("The decode loop has died; see the engine's log."))
 
