@@ -40,6 +40,7 @@ async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by
     evidence = await asyncio.gather(*(_prove(engine, agent, version, name) for engine in engines))
     async with database.transaction() as session:
         _check_promotable(await adapters.lock_version(session, version.id), name)
+        await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=0)
         return await _move(
             session,
             rollout,

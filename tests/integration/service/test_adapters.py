@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from core.engine.pool import open_pool
+from core.rollouts import reconciling
+from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
 from tests.fixtures.builders import create_adapter, create_agent
@@ -177,3 +180,17 @@ async def test_a_pinned_version_answers_an_admin_and_counts_in_no_experiment(
     assert [(e["adapter"], e["arm"]) for e in found["episodes"]] == [("demo@v1", "pinned")]
     unknown = await gateway.admin.post("/v1/chat/completions", json=body | {"model": "demo@v7"})
     assert unknown.status_code == 404
+
+
+async def test_a_version_that_was_rolled_back_leaves_the_engine_once_nobody_needs_it(
+    gateway: RunningGateway, candidate: Path, scripted_engine: ScriptedEngine, database: Database
+) -> None:
+    await promote(gateway, "demo@v1")
+    assert await served_by(gateway, "last") == "demo@v1"
+    await gateway.admin.post("/admin/agents/demo/rollback")
+    async with open_pool(EngineSettings(engine_urls=scripted_engine.url)) as pool:
+        await reconciling.reconcile(database, pool)
+        assert list(scripted_engine.adapters) == ["demo@v1"]
+        await gateway.chat.post("/conversations/last/close")
+        await reconciling.reconcile(database, pool)
+        assert list(scripted_engine.adapters) == []
