@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import os
-import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -142,9 +142,8 @@ def serving(model: Path, adapter: Path, dtype: str, port: int, threads: int) -> 
         process.wait(60)
 
 
-def compare(ours: Ours, theirs: Generate, options: argparse.Namespace, dtype: str) -> list[dict[str, Any]]:
+def compare(ours: Ours, theirs: Generate, options: argparse.Namespace, dtype: str) -> Iterator[dict[str, Any]]:
     """Every case, the two in turn, so that whatever else the machine does meets both."""
-    rows = []
     for which in ("base", "adapter"):
         for count, sampled in [(count, False) for count in options.batches] + [(8, True)]:
             prompts = make_prompts(count)
@@ -166,9 +165,8 @@ def compare(ours: Ours, theirs: Generate, options: argparse.Namespace, dtype: st
                 "first_token_seconds": ours.first_token(prompts, which),
                 "seconds": seconds,
             }
-            rows.append(row)
             show(row)
-    return rows
+            yield row
 
 
 def show(row: dict[str, Any]) -> None:
@@ -195,27 +193,35 @@ def main() -> None:
     model = options.model or Path(os.environ.get("NOCK_HOME", ".nock")) / "models" / "SmolLM2-135M-Instruct"
     if options.model is None:
         write_packaged_model(model)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the engine ends with its benchmark
     load_before = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         adapter = write_adapter(model, Path(folder) / "adapter")
         for dtype in options.dtypes:
             theirs = Generate(model, adapter, getattr(torch, dtype))
             with serving(model, adapter, dtype, options.port, options.threads) as ours:
-                rows += compare(ours, theirs, options, dtype)
+                for row in compare(ours, theirs, options, dtype):
+                    rows.append(row)
+                    save(rows, load_before, options)
+    print(f"\nworst ratio {min(row['ratio'] for row in rows):.2f}; written to {RESULTS}")
+
+
+def save(rows: list[dict[str, Any]], load_before: tuple[float, float, float], options: argparse.Namespace) -> None:
+    """After each case: an hour's measurements must not hang on the last one."""
     result = {
-        "processor": processor_name() or platform.processor(),
+        "processor": processor_name(),
         "threads": options.threads,
         "load_average_before": load_before,
         "load_average_after": os.getloadavg(),
         "torch": torch.__version__,
-        "model": model.name,
+        "model": options.model.name if options.model else "SmolLM2-135M-Instruct",
         "new_tokens": options.new_tokens,
+        "repeats": options.repeats,
         "rows": rows,
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nworst ratio {min(row['ratio'] for row in rows):.2f}; written to {RESULTS}")
 
 
 if __name__ == "__main__":
