@@ -39,8 +39,9 @@ class EngineSettings(Settings):
     engine_timeout_seconds: float = Field(default=120.0, gt=0)
     """How long one reply may take in all; then the client gets 504."""
 
-    engine_connect_seconds: float = Field(default=2.0, gt=0)
-    """How long to wait for an engine to accept a connection or to answer a health check."""
+    engine_connect_seconds: float = Field(default=5.0, gt=0)
+    """How long to wait for an engine to accept a connection or to answer a health check: longer passes a dead engine
+    over later, and forgives a processor that a learner keeps busy."""
 
     engine_load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter and to answer the probe."""

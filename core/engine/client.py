@@ -137,7 +137,7 @@ class EngineClient:
                 if response.status != 200:
                     raise _refusal(response.status, await response.read(), self.url)
                 yield response
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise EngineUnavailableError(f"The engine at {self.url} does not answer.") from error
         except TimeoutError as error:
             raise EngineTimeoutError("The engine took too long.") from error
