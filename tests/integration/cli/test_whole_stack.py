@@ -236,6 +236,7 @@ def test_an_engine_that_cannot_serve_the_model_ends_the_start_with_its_log(machi
 def test_a_start_in_the_foreground_leaves_nothing_however_it_ends(
     machine: Machine, tmp_path: Path, end: int | str, status: int
 ) -> None:
+    machine.says("down")
     output = tmp_path / "output"
     with output.open("w") as file:
         command = [sys.executable, "-P", "-m", "cli.main", "up"]
