@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 from fastapi import FastAPI
+from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -94,12 +95,20 @@ async def _open(
         await _bootstrap_admin(database, settings)
         await gateway.routing.refresh(database)
     await pool.refresh()
-    plain_url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    following = follow(gateway.routing, database, plain_url, settings.routing_poll_seconds, gateway.keys.forget)
+    following = follow(
+        gateway.routing, database, libpq_address(url), settings.routing_poll_seconds, gateway.keys.forget
+    )
     for work in (following, _watch(pool, settings.engine_check_seconds)):
         task = asyncio.create_task(work)
         stack.push_async_callback(_end, task)
     return gateway
+
+
+def libpq_address(url: str) -> str:
+    """The address as libpq reads it, which decodes no `+` in a query."""
+    parts = make_url(url)
+    named = parts.translate_connect_args(username="user", database="dbname")
+    return make_conninfo("", **{**named, **parts.query})
 
 
 async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> None:
