@@ -48,7 +48,9 @@ def test_a_stack_killed_in_the_middle_of_everything_comes_back_with_all_that_it_
         assert answer.json()["adapter"] == "demo@v1", answer.text
         for conversation, turn, reply in kept.turns:
             found = chat.get(f"/conversations/{conversation}").json()
-            assert {row["turn_id"]: row["reply"]["content"] for row in found["turns"]}[turn] == reply
+            assert {row["turn_id"]: row["reply"]["content"] for row in found["turns"]}[turn] == reply.replace(
+                "\x00", "\ufffd"
+            )
         for conversation, outcome in kept.outcomes:
             entries = chat.get(f"/conversations/{conversation}").json()["feedback"]
             assert [entry["feedback_id"] for entry in entries].count(outcome) == 1
