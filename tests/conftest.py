@@ -1,14 +1,14 @@
 """Fixtures that every test may ask for."""
 
+from jaxtyping import install_import_hook
+
 from core.logging import configure_logging
 from core.settings import LogSettings
 
 configure_logging(LogSettings())
 
-from jaxtyping import install_import_hook
-
-# Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports it.
-# Not config and types: they check their own values, with errors that say what to do.
+# Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports
+# it. Not config and types: they check their own values, with errors that say what to do.
 ARITHMETIC = (
     "actor actor_training advantages critic critic_training episodes importance learner losses returns rows target"
 )
