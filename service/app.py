@@ -15,7 +15,7 @@ from core.engine.pool import EnginePool, open_pool
 from core.settings import DatabaseSettings, EngineSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
-from service import errors, health
+from service import errors, health, openapi
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
 from service.bodies import BodyLimit
@@ -68,6 +68,7 @@ def create_app(
         health,
     ):
         app.include_router(routes.router)
+    openapi.describe(app)
     return app
 
 
@@ -92,13 +93,12 @@ async def _open(
         tokens=TokenMemory(settings.token_memory),
     )
     with suppress(SQLAlchemyError, OSError):
-        await _bootstrap_admin(database, settings)
         await gateway.routing.refresh(database)
     await pool.refresh()
     following = follow(
         gateway.routing, database, libpq_address(url), settings.routing_poll_seconds, gateway.keys.forget
     )
-    for work in (following, _watch(pool, settings.engine_check_seconds)):
+    for work in (following, _watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
         task = asyncio.create_task(work)
         stack.push_async_callback(_end, task)
     return gateway
@@ -112,14 +112,18 @@ def libpq_address(url: str) -> str:
 
 
 async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> None:
-    """Turn the configured secret into an admin key where there is no key yet."""
-    if settings.bootstrap_admin_key is None:
-        return
-    async with database.transaction() as session:
-        if not await keys.list_keys(session):
-            secret = settings.bootstrap_admin_key.get_secret_value()
-            await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.ADMIN], name="bootstrap")
-            log.info("admin key made from NOCK_BOOTSTRAP_ADMIN_KEY")
+    """Turn the configured secret into an admin key where there is no key yet, as soon as Postgres is there."""
+    while settings.bootstrap_admin_key is not None:
+        try:
+            async with database.transaction() as session:
+                if not await keys.list_keys(session):
+                    hashed = hash_secret(settings.bootstrap_admin_key.get_secret_value())
+                    await keys.add_key(session, secret_hash=hashed, scopes=[Scope.ADMIN], name="bootstrap")
+                    log.info("admin key made from NOCK_BOOTSTRAP_ADMIN_KEY")
+            return
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("admin key not made yet", why=type(error).__name__)
+            await asyncio.sleep(1)
 
 
 async def _watch(pool: EnginePool, seconds: float) -> None:

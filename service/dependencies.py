@@ -53,6 +53,7 @@ def needs(*scopes: Scope) -> Callable[[Key], Awaitable[Key]]:
 
 ChatKeyDep = Annotated[Key, Depends(needs(Scope.CHAT))]
 TurnKeyDep = Annotated[Key, Depends(needs(Scope.CHAT, Scope.ADMIN))]
+CloseKeyDep = Annotated[Key, Depends(needs(Scope.CHAT, Scope.FEEDBACK, Scope.ADMIN))]
 FeedbackKeyDep = Annotated[Key, Depends(needs(Scope.FEEDBACK))]
 AdminKeyDep = Annotated[Key, Depends(needs(Scope.ADMIN))]
 

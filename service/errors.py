@@ -6,7 +6,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -120,6 +121,9 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def on_database_away(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)
+    if isinstance(error, DataError):
+        status = 400 if request.url.path.startswith("/v1/") else 422
+        return respond(request, status, "invalid_value", "The request holds a character that cannot be stored.")
     log.error("database failed", **database_failure(error))
     if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
         return respond(request, 503, "database_unavailable", "The database does not answer.")
@@ -129,6 +133,10 @@ async def on_database_away(request: Request, error: Exception) -> JSONResponse:
 def database_failure(error: DBAPIError) -> dict[str, str | None]:
     """What the log may say of it: Postgres' own sentence may quote the row, and so what users wrote."""
     return {"kind": type(error.orig).__name__, "sqlstate": getattr(error.orig, "sqlstate", None)}
+
+
+async def on_busy_pool(request: Request, error: Exception) -> JSONResponse:
+    return respond(request, 503, "database_unavailable", "The database has no connection free.")
 
 
 async def on_anything(request: Request, error: Exception) -> JSONResponse:
@@ -141,4 +149,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid_body)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(DBAPIError, on_database_away)
+    app.add_exception_handler(PoolTimeoutError, on_busy_pool)
     app.add_exception_handler(Exception, on_anything)

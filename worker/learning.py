@@ -7,6 +7,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from core.domain.errors import DamagedAdapterError
 from core.settings import StoreSettings
@@ -82,7 +83,7 @@ async def _attempt(
     except REFUSALS as error:
         await _end(database, run, lease.holder, RunState.FAILED, str(error))
     except Exception as surprise:
-        await _give_back(database, run, lease.holder, f"{type(surprise).__name__}: {surprise}", counts=True)
+        await _give_back(database, run, lease.holder, describe(surprise), counts=True)
         raise
     finally:
         await asyncio.to_thread(remove, places.unfinished(run.id, lease.holder))
@@ -109,6 +110,13 @@ async def _learn(
     name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)
     log.info("learner step succeeded", agent=agent.name, run=run.id.hex, adapter=str(name))
     await prune_checkpoints(database, agent, places)
+
+
+def describe(surprise: Exception) -> str:
+    """What the run's row may say: Postgres' own sentence may quote a row, and so what users wrote."""
+    if isinstance(surprise, DBAPIError):
+        return f"Postgres failed: {type(surprise.orig).__name__} {getattr(surprise.orig, 'sqlstate', None)}"
+    return f"{type(surprise).__name__}: {surprise}"
 
 
 async def _end(

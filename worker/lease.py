@@ -92,7 +92,7 @@ class RunLease:
                     self._stop(LeaseLostError("another worker has the run"))
         except DBAPIError as error:
             # Postgres may be back before anybody else asks for the run; if not, the next renewal says so.
-            log.warning("lease not renewed: Postgres is away", run=self.run_id.hex, why=str(error.orig))
+            log.warning("lease not renewed: Postgres is away", run=self.run_id.hex, why=type(error.orig).__name__)
             return False
         return True
 

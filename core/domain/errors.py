@@ -13,7 +13,8 @@ NockError
     ├── EngineRefusedError       it says that the request is at fault
     ├── EngineTimeoutError
     └── EngineUnavailableError   no healthy engine can take the request now
-        └── BaseModelNotServedError
+        ├── BaseModelNotServedError
+        └── EngineBusyError      it is healthy, and full
 """
 
 
@@ -75,6 +76,10 @@ class EngineTimeoutError(EngineError):
 
 class EngineUnavailableError(EngineError):
     code = "no_healthy_engine"
+
+
+class EngineBusyError(EngineUnavailableError):
+    code = "engine_busy"
 
 
 class BaseModelNotServedError(EngineUnavailableError):

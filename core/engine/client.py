@@ -10,6 +10,7 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from core.domain.errors import (
+    EngineBusyError,
     EngineError,
     EngineRefusedError,
     EngineTimeoutError,
@@ -63,12 +64,13 @@ class EngineClient:
     async def models(self) -> EngineModels:
         """The base model and the adapters that are loaded now."""
         async with self._call("GET", "/v1/models", None, self._check) as response:
-            cards = (await response.json(loads=orjson.loads))["data"]
-        base = next((card for card in cards if not card.get("parent")), None)
-        if base is None:
-            raise EngineError(f"The engine at {self.url} names no base model.")
-        adapters = {card["id"]: card.get("root") or "" for card in cards if card.get("parent")}
-        return EngineModels(base["id"], base.get("max_model_len"), adapters)
+            try:
+                cards = orjson.loads(await response.read())["data"]
+                base = next(card for card in cards if not card.get("parent"))
+                adapters = {card["id"]: card.get("root") or "" for card in cards if card.get("parent")}
+                return EngineModels(base["id"], base.get("max_model_len"), adapters)
+            except (KeyError, TypeError, AttributeError, StopIteration, orjson.JSONDecodeError) as error:
+                raise EngineError("The engine's list of models is not one.") from error
 
     async def load_adapter(self, name: str, path: str) -> None:
         """Load a version under its own name; one that is there already is fine, for a version never changes."""
@@ -135,17 +137,17 @@ class EngineClient:
                 timeout=timeout,
             ) as response:
                 if response.status != 200:
-                    raise _refusal(response.status, await response.read(), self.url)
+                    raise _refusal(response.status, await response.read())
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise EngineUnavailableError(f"The engine at {self.url} does not answer.") from error
+            raise EngineUnavailableError("The engine does not answer.") from error
         except TimeoutError as error:
             raise EngineTimeoutError("The engine took too long.") from error
         except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise EngineError("The engine broke the connection.") from error
 
 
-def _refusal(status: int, body: bytes, url: str) -> EngineError:
+def _refusal(status: int, body: bytes) -> EngineError:
     """What an answer other than 200 means."""
     try:
         message = _message(orjson.loads(body))
@@ -157,7 +159,7 @@ def _refusal(status: int, body: bytes, url: str) -> EngineError:
         case 400 | 413 | 422:
             return EngineRefusedError(message)
         case 429 | 503:
-            return EngineUnavailableError(f"The engine at {url} takes no more requests now.")
+            return EngineBusyError("The engine takes no more requests now.")
         case _:
             return EngineError(f"The engine failed: {message}")
 

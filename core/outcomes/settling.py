@@ -23,18 +23,25 @@ async def end(session: AsyncSession, conversation: Conversation, ended_by: Episo
     """End the conversation's open episode and await the outcome. Ending what has ended changes nothing."""
     if conversation.state is not ConversationState.OPEN:
         return
+    newest = await conversations.newest_episode(session, conversation.id)
     await conversations.end_episodes(session, conversation.id, ended_by)
     conversation.state = ConversationState.AWAITING
     conversation.closed_at = func.now()
-    await settle(session, conversation)
+    await settle(session, conversation, is_news=newest is not None and newest.turn_count > 0)
 
 
-async def settle(session: AsyncSession, conversation: Conversation) -> Fold:
-    """Let an ended conversation mature once its outcome is known, or wait again when it was withdrawn."""
+async def settle(session: AsyncSession, conversation: Conversation, *, is_news: bool) -> Fold:
+    """Let an ended conversation mature once its outcome is known, or wait again when it was withdrawn.
+
+    `is_news` says whether its turns or its reward changed: only then does it count as new to the learner.
+    """
     folded, metrics = await fold_of(session, conversation)
     if conversation.state is not ConversationState.OPEN:
         known = is_known(folded, metrics)
         conversation.state = ConversationState.MATURED if known else ConversationState.AWAITING
-        conversation.matured_at = func.now() if known else None
+        if not known:
+            conversation.matured_at = None
+        elif is_news or conversation.matured_at is None:
+            conversation.matured_at = func.now()
     await session.flush()
     return folded

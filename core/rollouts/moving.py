@@ -39,6 +39,7 @@ async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by
         await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=WANTED_SECONDS)
     evidence = await asyncio.gather(*(_prove(engine, agent, version, name) for engine in engines))
     async with database.transaction() as session:
+        await rollouts.lock_rollout(session, version.agent_id)
         _check_promotable(await adapters.lock_version(session, version.id), name)
         await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=0)
         return await _move(
@@ -69,7 +70,7 @@ async def roll_back(database: Database, agent_name: str, *, by: str, reason: str
     """Go back to the previous stable version, which is still loaded: no engine is asked."""
     async with database.transaction() as session:
         agent = await agents.get_agent(session, agent_name)
-        rollout = await rollouts.get_rollout(session, agent.id)
+        rollout = await rollouts.lock_rollout(session, agent.id)
         return await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
 
 
@@ -78,10 +79,13 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
     if name.number == BASE_NUMBER:
         raise ConflictError("The base model cannot be rejected: it is what every rollback ends at.")
     async with database.transaction() as session:
-        version = await adapters.lock_version(session, (await adapters.get_version(session, name)).id)
+        found = await adapters.get_version(session, name)
+        rollout = await rollouts.lock_rollout(session, found.agent_id)
+        version = await adapters.lock_version(session, found.id)
         if version.state is AdapterState.REJECTED:
+            if cut:
+                await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
             return version
-        rollout = await rollouts.get_rollout(session, version.agent_id)
         if rollout.stable_id == version.id:
             await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
         elif rollout.previous_id == version.id:

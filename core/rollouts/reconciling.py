@@ -56,6 +56,9 @@ async def _bring_in_line(engine: PooledEngine, models: EngineModels, needed: Nee
             ours = await adapters.find_version(session, name_or_none)
             still_unneeded = ours is not None and ours.id not in {v.id for v in await adapters.list_needed(session)}
         if still_unneeded:
-            await engine.client.unload_adapter(text)
-            log.info("adapter unloaded", adapter=text, engine=engine.client.url)
+            try:
+                await engine.client.unload_adapter(text)
+                log.info("adapter unloaded", adapter=text, engine=engine.client.url)
+            except NockError as error:
+                log.error("adapter not unloaded", adapter=text, engine=engine.client.url, why=error.message)
     return held

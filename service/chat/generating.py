@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import structlog
+
 from core.domain.adapters import AdapterName
-from core.domain.errors import EngineUnavailableError
+from core.domain.errors import EngineBusyError, EngineError, EngineUnavailableError, NockError
 from core.engine.client import AdapterNotLoadedError, EngineClient
 from core.rollouts.loading import load
 from core.storage.repositories import adapters
@@ -13,6 +15,8 @@ from core.storage.repositories.rollouts import Route
 from service.gateway import Gateway
 
 Json = dict[str, Any]
+
+log = structlog.get_logger()
 
 
 async def complete(gateway: Gateway, route: Route, adapter: AdapterName, body: Json) -> Json:
@@ -26,6 +30,8 @@ async def complete(gateway: Gateway, route: Route, adapter: AdapterName, body: J
                 except AdapterNotLoadedError:
                     await _give_back(gateway, client, adapter)
                     return await client.complete(body)
+            except EngineBusyError as error:
+                unavailable = error
             except EngineUnavailableError as error:
                 engine.models = None  # until the next look finds it healthy
                 unavailable = error
@@ -49,7 +55,8 @@ async def stream(gateway: Gateway, route: Route, adapter: AdapterName, body: Jso
             except EngineUnavailableError as error:
                 if started:
                     raise
-                engine.models = None
+                if not isinstance(error, EngineBusyError):
+                    engine.models = None
                 unavailable = error
     assert unavailable is not None
     raise unavailable
@@ -73,4 +80,8 @@ async def _give_back(gateway: Gateway, client: EngineClient, adapter: AdapterNam
     """An engine that restarted has lost its adapters; the reconciler may be seconds behind."""
     async with gateway.database.transaction() as session:
         version = await adapters.get_version(session, adapter)
-    await load(client, version, adapter)
+    try:
+        await load(client, version, adapter)
+    except NockError as error:
+        log.error("adapter not loaded", adapter=str(adapter), engine=client.url, why=error.message)
+        raise EngineError(f"The engine could not be given {adapter}.") from error

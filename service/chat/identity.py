@@ -6,16 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.adapters import AdapterName
+from core.domain.adapters import AdapterName, AdapterState
 from core.domain.conversations import ConversationState, Grouping, Message, extend_head, first_head, split_history
 from core.domain.episodes import Arm, EpisodeEnd
 from core.domain.errors import InvalidRequestError, NotFoundError
 from core.engine.generation import TRUNCATED
 from core.storage.models import Conversation, Episode, Turn
-from core.storage.repositories import adapters, conversations, turns
+from core.storage.repositories import adapters, conversations, rollouts, turns
 
 LONGEST_ID = 128
 
@@ -62,7 +63,10 @@ class Place:
 async def find_or_open(
     session: AsyncSession, speaker: Speaker, heads: Heads, retry_window: timedelta
 ) -> Conversation | Turn:
-    """The conversation that this request continues or opens, or the turn that it merely asks for again."""
+    """The conversation that this request continues or opens, or the turn that it merely asks for again.
+
+    A window of nothing finds no retry: who pins a version wants to hear that version.
+    """
     if speaker.conversation is not None:
         conversation = await _find_named(session, speaker)
         if heads.resent and (again := await _find_retry(session, conversation, heads, retry_window)):
@@ -76,7 +80,7 @@ async def find_or_open(
     if ending:
         return await _open(session, speaker, Grouping.AMBIGUOUS)
     continued = await conversations.list_turns_after(session, speaker.agent_id, heads.history)
-    again = _same_request(continued, heads, retry_window)
+    again = await _same_request(session, continued, heads, retry_window)
     if again is not None:
         return again
     if continued:
@@ -95,15 +99,16 @@ async def take_place(
     """The episode that serves the next turn: the open one, or a new one on current routing."""
     conversation = await conversations.lock_conversation(session, conversation.id)
     episode = await conversations.newest_episode(session, conversation.id)
-    if pinned is not None and episode is not None and episode.ended_at is None and episode.adapter_id != pinned[0]:
+    adapter_id, arm = (stable[0], Arm.STABLE) if pinned is None else (pinned[0], Arm.PINNED)
+    if episode is not None and episode.ended_at is None and not _serves(episode, arm, adapter_id):
         await conversations.end_episode(session, episode.id, EpisodeEnd.PINNED)
-        episode = await _start_episode(session, conversation, episode.ordinal + 1, pinned[0], Arm.PINNED)
+        episode = await _start_episode(session, conversation, episode.ordinal + 1, adapter_id, arm)
     elif episode is None or episode.ended_at is not None:
         ordinal = 0 if episode is None else episode.ordinal + 1
-        adapter_id, arm = (stable[0], Arm.STABLE) if pinned is None else (pinned[0], Arm.PINNED)
         episode = await _start_episode(session, conversation, ordinal, adapter_id, arm)
     conversation.state = ConversationState.OPEN
     conversation.closed_at = None
+    conversation.last_turn_at = func.clock_timestamp()  # else a returning user's new episode would be idle at once
     name = (await adapters.names_of(session, [episode.adapter_id]))[episode.adapter_id]
     last = await turns.newest_turn(session, conversation.id)
     continues = last is not None and last.head_hash == heads.history
@@ -115,6 +120,11 @@ async def take_place(
         episode.turn_count,
         heads.new if continues else messages,
     )
+
+
+def _serves(episode: Episode, arm: Arm, adapter_id: UUID) -> bool:
+    """Whether an open episode may go on: a pin neither joins another version's episode nor outlasts its requests."""
+    return episode.arm is arm and (arm is Arm.STABLE or episode.adapter_id == adapter_id)
 
 
 async def branch_off(session: AsyncSession, place: Place) -> Place:
@@ -149,19 +159,20 @@ async def _find_retry(
     """A turn of this very conversation that answered this very request."""
     continued = await conversations.list_turns_after(session, conversation.agent_id, heads.history)
     own = [turn for turn in continued if turn.conversation_id == conversation.id]
-    return _same_request(own, heads, window)
+    return await _same_request(session, own, heads, window)
 
 
-def _same_request(continued: Sequence[Turn], heads: Heads, window: timedelta) -> Turn | None:
+async def _same_request(
+    session: AsyncSession, continued: Sequence[Turn], heads: Heads, window: timedelta
+) -> Turn | None:
+    """The whole answer to this very request by a version that was not pinned, if one was given lately."""
     oldest = datetime.now(UTC) - window
-    return next(
-        (
-            turn
-            for turn in continued
-            if turn.request_hash == heads.request and turn.created_at > oldest and turn.finish_reason != TRUNCATED
-        ),
-        None,
-    )
+    for turn in continued:
+        if turn.request_hash == heads.request and turn.created_at > oldest and turn.finish_reason != TRUNCATED:
+            episode = await conversations.get_episode(session, turn.episode_id)
+            if episode.arm is not Arm.PINNED:
+                return turn
+    return None
 
 
 async def _open(
@@ -204,4 +215,10 @@ async def _start_episode(
         propensity=1.0,
         turn_count=0,
     )
-    return await conversations.add_episode(session, episode)
+    started = await conversations.add_episode(session, episode)
+    version = await adapters.get_version_by_id(session, started.adapter_id)
+    if arm is Arm.STABLE and version.state is AdapterState.REJECTED:
+        # Routing was read before a rejection that this insert had to wait for; nobody starts on a rejected version.
+        started.adapter_id = (await rollouts.get_rollout(session, conversation.agent_id)).stable_id
+        await session.flush()
+    return started

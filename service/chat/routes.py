@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import StreamingResponse
 
 from core.domain import ids
+from core.domain.conversations import Message
 from core.domain.errors import NotFoundError
 from core.domain.keys import Scope
 from service.bodies import StrictRoute
@@ -25,7 +26,15 @@ OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
 
 
-@router.post("/v1/chat/completions", responses=OPENAI_ERRORS)
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "OpenAI's chat completion, or its chunks as server-sent events.",
+        "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
+    }
+}
+
+
+@router.post("/v1/chat/completions", response_class=Response, responses=OPENAI_ERRORS | ANSWER)
 async def complete_chat(
     body: ChatCompletionIn,
     gateway: GatewayDep,
@@ -76,15 +85,17 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
 @router.post("/chat", responses={status: {"model": ErrorBody} for status in (401, 403, 404, 413, 422, 502, 503, 504)})
 async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
-    said = []
+    said: list[Message] = []
+    user = body.user
     if body.conversation_id is not None:
-        said = await service.history(gateway, key, body.agent, body.conversation_id)
+        said, opened_by = await service.history(gateway, key, body.agent, body.conversation_id)
+        user = user if user is not None else opened_by
         if not said and ids.parse(ids.Prefix.CONVERSATION, body.conversation_id):
             raise NotFoundError(
                 f"There is no conversation {body.conversation_id} with this agent.", code="conversation_not_found"
             )
     messages = [*said, {"role": "user", "content": body.message}]
-    ask = Ask(model=body.agent, messages=messages, conversation=body.conversation_id, end_user=body.user)
+    ask = Ask(model=body.agent, messages=messages, conversation=body.conversation_id, end_user=user)
     turn = await service.open_turn(gateway, key, ask)
     if isinstance(turn, Repeated):
         reply = turn.turn.reply

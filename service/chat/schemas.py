@@ -111,7 +111,7 @@ class ChatIn(BaseModel):
 
     agent: ShortText
     message: Annotated[Text, Field(min_length=1)]
-    conversation_id: str | None = None
+    conversation_id: Text | None = None
     user: Text | None = None
 
 

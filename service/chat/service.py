@@ -103,7 +103,7 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
         if pinned_name is not None:
             pinned = ((await adapters.get_version(session, pinned_name)).id, pinned_name)
         if ask.store:
-            window = timedelta(seconds=gateway.settings.retry_window_seconds)
+            window = timedelta(seconds=0 if pinned else gateway.settings.retry_window_seconds)
             found = await identity.find_or_open(session, speaker, heads, window)
             if isinstance(found, Turn):
                 return Repeated(found, await _version_of(session, found))
@@ -169,8 +169,8 @@ async def record(gateway: Gateway, turn: OpenTurn, generation: Generation, timin
     return OpenTurn(turn.id, turn.route, turn.adapter, place, turn.heads, turn.body)
 
 
-async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> list[Message]:
-    """What was said so far in a conversation whose history the service keeps; empty for a new one."""
+async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> tuple[list[Message], str | None]:
+    """What was said so far in a conversation whose history the service keeps, and by whom; nothing for a new one."""
     route, _ = find_route(gateway, key, agent)
     async with gateway.database.transaction() as session:
         own = ids.parse(ids.Prefix.CONVERSATION, conversation)
@@ -180,7 +180,7 @@ async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> 
         else:
             found = await conversations.find_conversation_by_id(session, own)
         if found is None or found.agent_id != route.agent.id:
-            return []
+            return [], None
         rows = await turns.list_turns(session, found.id)
     said: list[Message] = []
     head: bytes | None = None
@@ -189,4 +189,4 @@ async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> 
             said = []  # this turn came with a history of its own
         said += [*row.messages, row.reply]
         head = row.head_hash
-    return said
+    return said, found.end_user

@@ -35,7 +35,7 @@ class TurnStream:
         self._generation = Generation()
         self._started = time.monotonic()
         self._first_token: float | None = None
-        self._recorded = False
+        self._saving: asyncio.Future[OpenTurn] | None = None
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The client's events. A failure before the first is raised; a later one becomes the last event."""
@@ -46,10 +46,11 @@ class TurnStream:
                     sent = True
                     yield chunk
         except (GeneratorExit, asyncio.CancelledError):
-            await asyncio.shield(self._record())
+            await self._record()
             raise
         except Exception as error:
             if not sent:
+                metrics.FAILED_TURNS.labels(self._turn.route.agent.name, getattr(error, "code", "internal_error")).inc()
                 raise
             with suppress(Exception):  # the error that is told is the first one
                 await self._record()
@@ -72,12 +73,16 @@ class TurnStream:
         yield presenting.DONE
 
     async def _record(self) -> None:
-        """Commit what came, once; a stream that broke before any token leaves no turn."""
-        if self._recorded or not (self._generation.finish_reason or self._generation.completion_ids):
-            return
-        self._recorded = True
-        timing = Timing(time.monotonic() - self._started, self._first_token)
-        await record(self._gateway, self._turn, self._generation, timing)
+        """Commit what came, once; a stream that broke before any token leaves no turn.
+
+        The commit is a task of its own: a client that hangs up in the middle of it cancels the waiting, not the commit.
+        """
+        if self._saving is None:
+            if not (self._generation.finish_reason or self._generation.completion_ids):
+                return
+            timing = Timing(time.monotonic() - self._started, self._first_token)
+            self._saving = asyncio.ensure_future(record(self._gateway, self._turn, self._generation, timing))
+        await asyncio.shield(self._saving)
 
     def _tell(self, error: Exception) -> bytes:
         """The failure in OpenAI's words, as the stream's last event."""

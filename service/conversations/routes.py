@@ -11,17 +11,17 @@ from service.bodies import StrictRoute
 from service.conversations.finding import find_conversation
 from service.conversations.schemas import ConversationOut
 from service.conversations.showing import show
-from service.dependencies import AnyKeyDep, SessionDep
+from service.dependencies import CloseKeyDep, SessionDep, TurnKeyDep
 from service.errors import ErrorBody
 
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 404, 409, 422, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 503)}
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=StrictRoute, responses=ERRORS)
 
 
 @router.get("/{conversation_id:path}")
 async def get_conversation(
-    conversation_id: str, session: SessionDep, key: AnyKeyDep, agent: str | None = None, tokens: bool = False
+    conversation_id: str, session: SessionDep, key: TurnKeyDep, agent: str | None = None, tokens: bool = False
 ) -> ConversationOut:
     """A conversation by the service's id or the client's: turns, outcomes, versions, state."""
     return await show(session, await find_conversation(session, key, conversation_id, agent), tokens=tokens)
@@ -29,7 +29,7 @@ async def get_conversation(
 
 @router.post("/{conversation_id:path}/close")
 async def close_conversation(
-    conversation_id: str, session: SessionDep, key: AnyKeyDep, agent: str | None = None
+    conversation_id: str, session: SessionDep, key: CloseKeyDep, agent: str | None = None
 ) -> ConversationOut:
     """Say that no further turn will come; the outcome may come later. A second close changes nothing."""
     found = await find_conversation(session, key, conversation_id, agent)

@@ -14,7 +14,7 @@ from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.errors import ConflictError, InvalidValueError, NotFoundError
 from core.domain.keys import Key
-from core.domain.rewards import Metric, Value, check_value, find_metric
+from core.domain.rewards import REWARD, Metric, Value, check_value, find_metric
 from core.domain.sampling import Learnable
 from core.outcomes import settling
 from core.storage.models import Conversation, DeadLetter, RewardEntry, Turn
@@ -84,7 +84,7 @@ async def give(session: AsyncSession, key: Key, outcome: Outcome) -> Answer:
     await session.flush()
     if outcome.final:
         await settling.end(session, conversation, EpisodeEnd.FINAL)
-    await settling.settle(session, conversation)
+    await settling.settle(session, conversation, is_news=metric.counts)
     fields = await _answer(session, conversation, turn, entry, metric, entry.value)
     if outcome.key is not None:
         (await rewards.get_key(session, conversation.agent_id, outcome.key)).answer = fields
@@ -99,7 +99,8 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
     if entry is None or agent is None or not key.sees(agent.name) or entry.retracts is not None:
         raise NotFoundError(f"There is no feedback {feedback_id}.", code="feedback_not_found")
     conversation = await conversations.lock_conversation(session, entry.conversation_id)
-    metric = find_metric(await agents.list_metrics(session, entry.agent_id), entry.metric)
+    declared = {metric.name: metric for metric in [REWARD, *await agents.list_metrics(session, entry.agent_id)]}
+    metric = declared.get(entry.metric, Metric(entry.metric, weight=0.0))  # one that the agent dropped counts no more
     said = await rewards.list_entries(session, conversation.id)
     withdrawal = next((line for line in said if line.retracts == entry.id), None)
     created = withdrawal is None
@@ -115,7 +116,7 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         )
         session.add(withdrawal)
         await session.flush()
-    await settling.settle(session, conversation)
+    await settling.settle(session, conversation, is_news=created and metric.counts)
     turn = await turns.find_turn(session, entry.turn_id) if entry.turn_id else None
     return Answer(await _answer(session, conversation, turn, withdrawal, metric, None), created)
 
@@ -125,7 +126,8 @@ async def _find_target(session: AsyncSession, key: Key, outcome: Outcome) -> tup
     if outcome.turn is not None:
         turn_id = ids.parse(ids.Prefix.TURN, outcome.turn)
         turn = await turns.find_turn(session, turn_id) if turn_id else None
-        if turn is None:
+        agent = await agents.get_agent_by_id(session, turn.agent_id) if turn else None
+        if turn is None or agent is None or not key.sees(agent.name) or outcome.agent not in (None, agent.name):
             raise NotFoundError(f"There is no turn {outcome.turn}.", code="turn_not_found", param="turn_id")
     if outcome.conversation is not None:
         conversation = await find_conversation(session, key, outcome.conversation, outcome.agent)
@@ -133,11 +135,7 @@ async def _find_target(session: AsyncSession, key: Key, outcome: Outcome) -> tup
             raise InvalidValueError("The turn is not one of this conversation.", code="turn_elsewhere", param="turn_id")
         return conversation, turn
     assert turn is not None
-    conversation = await conversations.lock_conversation(session, turn.conversation_id)
-    agent = await agents.get_agent_by_id(session, conversation.agent_id)
-    if not key.sees(agent.name) or outcome.agent not in (None, agent.name):
-        raise NotFoundError(f"There is no turn {outcome.turn}.", code="turn_not_found", param="turn_id")
-    return conversation, turn
+    return await conversations.lock_conversation(session, turn.conversation_id), turn
 
 
 async def _claim(session: AsyncSession, conversation: Conversation, outcome: Outcome) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ async def get_agent_by_id(session: AsyncSession, agent_id: UUID) -> Agent:
 
 
 async def lock_agent(session: AsyncSession, name: str) -> Agent:
-    agent: Agent | None = await session.scalar(select(Agent).where(Agent.name == name).with_for_update())
+    agent: Agent | None = await session.scalar(select(Agent).where(Agent.name == name).with_for_update(key_share=True))
     if agent is None:
         raise NotFoundError(f"There is no agent {name!r}.", code="agent_not_found")
     return agent

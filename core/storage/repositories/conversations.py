@@ -73,6 +73,10 @@ async def newest_episode(session: AsyncSession, conversation_id: UUID) -> Episod
     return found
 
 
+async def get_episode(session: AsyncSession, episode_id: UUID) -> Episode:
+    return await session.get_one(Episode, episode_id)
+
+
 async def list_episodes(session: AsyncSession, conversation_id: UUID) -> Sequence[Episode]:
     statement = select(Episode).where(Episode.conversation_id == conversation_id).order_by(Episode.ordinal)
     return (await session.scalars(statement)).all()

@@ -29,6 +29,11 @@ async def get_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
     return await session.get_one(Rollout, agent_id, populate_existing=True)
 
 
+async def lock_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
+    """The row, locked: whoever moves or rejects takes it before any version's lock, so nobody waits in a ring."""
+    return await session.get_one(Rollout, agent_id, populate_existing=True, with_for_update=True)
+
+
 async def list_routes(session: AsyncSession) -> Sequence[Route]:
     stable = aliased(AdapterVersion)
     statement = (

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.adapters import AdapterName, AdapterState
 from core.engine.pool import open_pool
 from core.rollouts import reconciling
 from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
+from core.storage.repositories import adapters, rollouts
 from tests.fixtures.builders import create_adapter, create_agent
 from tests.fixtures.checksums import sha256_of
 from tests.fixtures.gateway import RunningGateway, StartGateway
@@ -194,3 +196,34 @@ async def test_a_version_that_was_rolled_back_leaves_the_engine_once_nobody_need
         await gateway.chat.post("/conversations/last/close")
         await reconciling.reconcile(database, pool)
         assert list(scripted_engine.adapters) == []
+
+
+async def test_a_conversation_that_raced_a_rejection_does_not_start_on_the_rejected_version(
+    gateway: RunningGateway, candidate: Path, database: Database
+) -> None:
+    await promote(gateway, "demo@v1")
+    # A rejection that this gateway has not heard of: its routing table still says v1.
+    async with database.transaction() as session:
+        version = await adapters.get_version(session, AdapterName("demo", 1))
+        rollout = await rollouts.lock_rollout(session, version.agent_id)
+        assert rollout.previous_id is not None
+        rollout.stable_id, version.state = rollout.previous_id, AdapterState.REJECTED
+    assert await served_by(gateway, "raced") == "demo@base"
+
+
+async def test_rejecting_and_rolling_back_at_once_ends_without_a_deadlock(
+    gateway: RunningGateway, candidate: Path
+) -> None:
+    for _ in range(5):
+        await promote(gateway, "demo@v1")
+        answers = await asyncio.gather(
+            gateway.admin.post("/admin/agents/demo/rollback"),
+            gateway.admin.post("/admin/adapters/demo@v1/promote", json={"reason": "again"}),
+            gateway.admin.post("/admin/agents/demo/rollback"),
+        )
+        assert {answer.status_code for answer in answers} <= {200, 409}
+    last = await asyncio.gather(
+        gateway.admin.post("/admin/adapters/demo@v1/reject"), gateway.admin.post("/admin/agents/demo/rollback")
+    )
+    assert {answer.status_code for answer in last} <= {200, 409}
+    assert (await gateway.admin.get("/admin/agents/demo/rollout")).json()["stable"] == "demo@base"

@@ -7,7 +7,9 @@ import openai
 import pytest
 from sqlalchemy import text
 
+from core.domain import ids
 from core.storage.database import Database
+from core.storage.repositories import conversations
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.scripted_engine import ScriptedEngine
@@ -211,7 +213,7 @@ async def test_a_client_that_hangs_up_stops_the_engine_and_leaves_a_truncated_tu
         ("refuse", 400, "engine_refused"),
         ("fail", 502, "engine_failed"),
         ("garbage", 502, "engine_failed"),
-        ("away", 503, "no_healthy_engine"),
+        ("away", 503, "engine_busy"),
         ("hang", 504, "engine_timeout"),
     ],
 )
@@ -369,3 +371,72 @@ async def test_no_log_line_holds_what_people_say(
         assert "turn" in answer.text or answer.status_code == 500
     assert "23514" in caplog.text
     assert "4711" not in caplog.text
+
+
+async def test_a_returning_users_episode_is_not_idle_before_its_first_reply(
+    gateway: RunningGateway, database: Database
+) -> None:
+    body = say("hello", metadata={"conversation_id": "back"})
+    await gateway.chat.post("/v1/chat/completions", json=body)
+    await gateway.chat.post("/conversations/back/close")
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE conversations SET last_turn_at = now() - interval '9 days'"))
+    begun = await gateway.chat.post("/v1/chat/completions", json=say("again", metadata={"conversation_id": "back"}))
+    assert begun.status_code == 200
+    async with database.transaction() as session:
+        assert not await conversations.list_idle(session, limit=9)
+
+
+async def test_a_pin_hears_its_own_version_and_does_not_outlast_its_request(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    history = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "well"},
+        {"role": "user", "content": "and?"},
+    ]
+    body = {"messages": history, "metadata": {"conversation_id": "pinned"}}
+    for _ in range(2):  # the second is no retry: who pins wants to hear
+        answer = await gateway.admin.post("/v1/chat/completions", json=body | {"model": "demo@base"})
+        assert answer.status_code == 200, answer.text
+    assert len(scripted_engine.requests) == 2
+    user = await gateway.chat.post("/v1/chat/completions", json=body | {"model": "demo"})
+    assert user.status_code == 200
+    assert len(scripted_engine.requests) == 3
+    found = (await gateway.chat.get("/conversations/pinned")).json()
+    assert [episode["arm"] for episode in found["episodes"]] == ["pinned", "stable"]
+
+
+async def test_a_client_that_hangs_up_during_the_commit_loses_no_turn(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine, database: Database
+) -> None:
+    scripted_engine.pause = 0.01
+    async with gateway.chat.stream("POST", "/v1/chat/completions", json=say("hello", stream=True)) as answer:
+        conversation = answer.headers["X-Conversation-Id"]
+        await scripted_engine.speaking.wait()
+        async with database.transaction() as session:  # holds the commit back until the client is gone
+            own = ids.parse(ids.Prefix.CONVERSATION, conversation)
+            assert own is not None
+            await conversations.lock_conversation(session, own)
+            await asyncio.sleep(0.8)
+            await answer.aclose()
+            await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)
+    found = (await gateway.chat.get(f"/conversations/{conversation}")).json()
+    assert [turn["finish_reason"] for turn in found["turns"]] == ["stop"]
+
+
+async def test_an_engine_that_is_full_is_not_taken_for_dead(
+    gateway: RunningGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.fault = "full"
+    busy = await gateway.chat.post("/v1/chat/completions", json=say("hello"))
+    assert (busy.status_code, busy.json()["error"]["code"]) == (503, "engine_busy")
+    scripted_engine.fault = None
+    assert (await gateway.chat.post("/v1/chat/completions", json=say("hello"))).status_code == 200
+
+
+async def test_a_nul_in_an_id_is_refused(gateway: RunningGateway) -> None:
+    assert (await gateway.chat.get("/conversations/%00")).status_code == 422
+    body = {"agent": "demo", "message": "x", "conversation_id": "a\x00"}
+    assert (await gateway.chat.post("/chat", json=body)).status_code == 422

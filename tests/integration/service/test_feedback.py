@@ -177,3 +177,20 @@ async def test_the_same_client_id_with_two_agents_must_say_which(gateway: Runnin
     outcome = {"conversation_id": "same", "value": 1}
     assert (await gateway.feedback.post("/feedback", json=outcome)).status_code == 409
     assert (await gateway.feedback.post("/feedback", json=outcome | {"agent": "second"})).status_code == 201
+
+
+async def test_a_comment_makes_no_conversation_new_to_the_learner(
+    gateway: RunningGateway, turn: dict[str, str], database: Database
+) -> None:
+    await gateway.feedback.post("/feedback", json=turn | {"metric": "resolved", "value": True, "final": True})
+
+    async def matured_at() -> object:
+        async with database.transaction() as session:
+            return (await session.execute(text("SELECT matured_at FROM conversations"))).scalar()
+
+    before = await matured_at()
+    noted = await gateway.feedback.post("/feedback", json=turn | {"metric": "note", "value": "nice"})
+    assert (noted.json()["consequence"], noted.json()["state"]) == ("record_only", "matured")
+    assert await matured_at() == before
+    await gateway.feedback.post("/feedback", json=turn | {"metric": "stars", "value": 2})
+    assert await matured_at() != before
