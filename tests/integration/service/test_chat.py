@@ -82,37 +82,37 @@ async def test_a_stream_carries_the_turns_id_and_ends_after_the_turn_is_kept(
 async def test_the_official_client_streams_and_groups_by_metadata_and_by_resent_history(
     gateway: RunningGateway,
 ) -> None:
-    client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys.chat)
-    named: list[str] = []
-    for message in ("one", "two", "three"):
-        reply = await client.chat.completions.create(
-            model="demo",
-            messages=[{"role": "user", "content": message}],
-            metadata={"conversation_id": "crm/42 ü", "team": "blue"},
-        )
-        named.append(reply.id)
-    found = (await gateway.chat.get("/conversations/crm%2F42%20%C3%BC")).json()
-    assert [turn["turn_id"] for turn in found["turns"]] == named
-    assert found["tags"] == {"team": "blue"}
-    assert found["grouped"] == "client"
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys.chat) as client:
+        named: list[str] = []
+        for message in ("one", "two", "three"):
+            reply = await client.chat.completions.create(
+                model="demo",
+                messages=[{"role": "user", "content": message}],
+                metadata={"conversation_id": "crm/42 ü", "team": "blue"},
+            )
+            named.append(reply.id)
+        found = (await gateway.chat.get("/conversations/crm%2F42%20%C3%BC")).json()
+        assert [turn["turn_id"] for turn in found["turns"]] == named
+        assert found["tags"] == {"team": "blue"}
+        assert found["grouped"] == "client"
 
-    history: list[dict[str, str]] = []
-    resent = []
-    for message in ("uno", "dos", "tres"):
-        history.append({"role": "user", "content": message})
-        stream = await client.chat.completions.create(model="demo", messages=history, stream=True)  # type: ignore[arg-type]
-        said, turn = "", ""
-        async for chunk in stream:
-            turn = chunk.id
-            said += chunk.choices[0].delta.content or ""
-        history.append({"role": "assistant", "content": said})
-        resent.append(turn)
-    conversations = {await conversation_of(gateway, turn) for turn in resent}
-    assert len(conversations) == 1
-    found = (await gateway.chat.get(f"/conversations/{conversations.pop()}")).json()
-    assert [turn["messages"] for turn in found["turns"]] == [
-        [{"role": "user", "content": m}] for m in ("uno", "dos", "tres")
-    ]
+        history: list[dict[str, str]] = []
+        resent = []
+        for message in ("uno", "dos", "tres"):
+            history.append({"role": "user", "content": message})
+            stream = await client.chat.completions.create(model="demo", messages=history, stream=True)  # type: ignore[arg-type]
+            said, turn = "", ""
+            async for chunk in stream:
+                turn = chunk.id
+                said += chunk.choices[0].delta.content or ""
+            history.append({"role": "assistant", "content": said})
+            resent.append(turn)
+        conversations = {await conversation_of(gateway, turn) for turn in resent}
+        assert len(conversations) == 1
+        found = (await gateway.chat.get(f"/conversations/{conversations.pop()}")).json()
+        assert [turn["messages"] for turn in found["turns"]] == [
+            [{"role": "user", "content": m}] for m in ("uno", "dos", "tres")
+        ]
 
 
 async def conversation_of(gateway: RunningGateway, turn: str) -> str:
