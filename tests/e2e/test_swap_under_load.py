@@ -27,6 +27,7 @@ from tests.fixtures.gateway import RunningGateway, StartGateway
 CLIENTS = 8
 QUESTIONS = ("Where is my order?", "And when will it come?", "Thank you.")
 FOLLOW_SECONDS = 2.0
+MEET_SECONDS = 120.0
 
 
 @dataclass
@@ -57,18 +58,24 @@ async def test_versions_swapped_under_streaming_clients_fail_no_request_and_mix_
 
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            clients = [group.create_task(talk_until(over, gateway, agent.name)) for _ in range(CLIENTS)]
-            await swap(gateway, database, engine, agent.name)
+            spoken: list[Spoken] = []
+            for _ in range(CLIENTS):
+                group.create_task(talk_until(over, gateway, agent.name, spoken))
+            await swap(gateway, database, engine, agent.name, spoken)
             over.set()
-        spoken = [one for client in clients for one in client.result()]
 
     check_transcripts(spoken, expected)
     assert {one.adapters[0] for one in spoken} == set(versions)
     await check_rows(database, agent, spoken)
 
 
-async def swap(gateway: RunningGateway, database: Database, engine: EngineClient, agent: str) -> None:
-    """Promote three versions and go back again and again; what nobody needs is unloaded in between."""
+async def swap(
+    gateway: RunningGateway, database: Database, engine: EngineClient, agent: str, spoken: list[Spoken]
+) -> None:
+    """Promote three versions and go back again and again; what nobody needs is unloaded in between.
+
+    Each stays in service until a client has met it, however slow the machine is.
+    """
     moves: list[tuple[str, Callable[[], Awaitable[httpx.Response]]]] = [
         (f"{agent}@v1", lambda: promote(gateway, f"{agent}@v1")),
         (f"{agent}@v2", lambda: promote(gateway, f"{agent}@v2")),
@@ -82,7 +89,10 @@ async def swap(gateway: RunningGateway, database: Database, engine: EngineClient
         assert answer.status_code == 200, answer.text
         await served_by(gateway, agent, stable)
         await reconciling.reconcile(database, EnginePool([engine]))
-        await asyncio.sleep(0.5)
+        moved = time.monotonic()
+        while not any(one.adapters[:1] == [stable] for one in spoken):
+            assert time.monotonic() - moved < MEET_SECONDS
+            await asyncio.sleep(0.05)
 
 
 async def promote(gateway: RunningGateway, version: str) -> httpx.Response:
@@ -99,16 +109,16 @@ async def served_by(gateway: RunningGateway, agent: str, stable: str) -> None:
         await close(gateway, conversation)
 
 
-async def talk_until(over: asyncio.Event, gateway: RunningGateway, agent: str) -> list[Spoken]:
+async def talk_until(over: asyncio.Event, gateway: RunningGateway, agent: str, all_spoken: list[Spoken]) -> None:
     """One conversation after the other; the last is finished too."""
-    spoken = []
     while not over.is_set():
-        spoken.append(await talk(gateway, agent))
-    return spoken
+        all_spoken.append(Spoken())
+        await talk(gateway, agent, all_spoken[-1])
 
 
-async def talk(gateway: RunningGateway, agent: str) -> Spoken:
-    spoken, said, conversation = Spoken(), [], ""
+async def talk(gateway: RunningGateway, agent: str, spoken: Spoken) -> None:
+    said: list[dict[str, str]] = []
+    conversation = ""
     for question in QUESTIONS:
         said.append(say(question))
         adapter, turn, conversation, reply = await ask(gateway.chat, agent, said, conversation)
@@ -117,7 +127,6 @@ async def talk(gateway: RunningGateway, agent: str) -> Spoken:
         spoken.replies.append(reply)
         said.append({"role": "assistant", "content": reply})
     await close(gateway, conversation)
-    return spoken
 
 
 async def close(gateway: RunningGateway, conversation: str) -> None:

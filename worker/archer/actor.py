@@ -30,10 +30,10 @@ def token_logprobs(
 
         log π(aₜ) = zₜ[aₜ]/T - log Σ_v exp(zₜ[v]/T)
 
-    In float32 and as one log-softmax, so that an unlikely token is -50 and not -∞.
+    In float32 at least and as one log-softmax, so that an unlikely token is -50 and not -∞.
     """
-    scaled = logits.float() / temperature.unsqueeze(-1)
-    return -functional.cross_entropy(scaled, targets, reduction="none")
+    scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature.unsqueeze(-1)
+    return -functional.cross_entropy(scaled, targets, reduction="none").float()
 
 
 class Actor:
