@@ -8,7 +8,10 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
@@ -30,6 +33,8 @@ from engine.sampling import SamplerRow, Sampling
 from engine.scheduler import Scheduler
 from engine.serving import Engine
 
+Result = TypeVar("Result")
+
 DRAIN_SECONDS = 5
 
 
@@ -37,19 +42,25 @@ def serve(options: argparse.Namespace) -> None:
     """Load, then serve until SIGTERM or SIGINT."""
     quieten_libraries()
     listener = bind(options.host, options.port)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    threads = options.threads or torch.get_num_threads()
+    # One team of OpenMP threads in the whole process. With a second one (this thread's own) there would be more threads
+    # than processors, OpenMP would stop spinning between the hundreds of small products of a step and sleep instead,
+    # and a step would take twice as long. So this thread computes nothing in parallel: see docs/decisions/0008.
+    torch.set_num_threads(1)
     device = choose_device()
     # Cheap checks first: a wrong folder is told before anything is measured.
     read_config(options.model)
     read_tokenizer(options.model)
     if options.dtype == "auto":
-        dtype = choose_dtype(options.model, device, calibration_file(options))
+        dtype = in_own_thread(threads, lambda: choose_dtype(options.model, device, calibration_file(options)))
         gc.collect()
     else:
         dtype = dtype_named(options.dtype)
     say(f"Loading {options.model} in {name_of(dtype)} on {device} …")
-    engine = build_engine(open_model(options.model, dtype, device, options.max_model_len), options)
+    engine = in_own_thread(
+        threads,
+        lambda: build_engine(open_model(options.model, dtype, device, options.max_model_len), options, threads),
+    )
     say(f"Serving {engine.served_name} on http://{options.host}:{options.port}")
     config = uvicorn.Config(
         create_app(engine), log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_SECONDS
@@ -60,7 +71,13 @@ def serve(options: argparse.Namespace) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def build_engine(model: LanguageModel, options: argparse.Namespace) -> Engine:
+def in_own_thread(threads: int, compute: Callable[[], Result]) -> Result:
+    """Compute in a thread that may use so many processors, and whose team of helpers ends with it."""
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as executor:
+        return executor.submit(compute).result()
+
+
+def build_engine(model: LanguageModel, options: argparse.Namespace, threads: int) -> Engine:
     """The parts of an engine, put together and warmed up by one step."""
     composition = Composition()
     layers = adapt_linears(model.network, composition)
@@ -75,7 +92,7 @@ def build_engine(model: LanguageModel, options: argparse.Namespace) -> Engine:
         max_batched_tokens=options.max_num_batched_tokens,
         max_cached_tokens=choose_cached_tokens(model, options.kv_cache_memory_bytes),
     )
-    scheduler = Scheduler(batch, limits, metrics)
+    scheduler = Scheduler(batch, limits, metrics, threads)
     metrics.read_counts(lambda: scheduler.running_count, lambda: scheduler.waiting_count)
     return Engine(
         model=model,

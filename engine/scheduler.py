@@ -6,6 +6,8 @@ import threading
 import time
 from collections import deque
 
+import torch
+
 from engine.admission import SchedulerLimits, choose_joining
 from engine.batch import RunningBatch
 from engine.errors import BrokenWeightsError, BusyError, EngineDeadError, RequestError
@@ -27,10 +29,13 @@ MAX_SETTLE_SECONDS = 0.03
 class Scheduler:
     """Owns the batch. Everything the thread does to it happens between two steps."""
 
-    def __init__(self, batch: RunningBatch[Generation], limits: SchedulerLimits, metrics: EngineMetrics) -> None:
+    def __init__(
+        self, batch: RunningBatch[Generation], limits: SchedulerLimits, metrics: EngineMetrics, threads: int = 1
+    ) -> None:
         self._batch = batch
         self._limits = limits
         self._metrics = metrics
+        self._threads = threads
         self._condition = threading.Condition()
         self._arrived: deque[Generation] = deque()
         self._waiting: deque[Generation] = deque()
@@ -99,6 +104,7 @@ class Scheduler:
         self._forgotten.append(adapter)
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # OpenMP counts them thread by thread
         try:
             while self._await_work():
                 self._turn()
