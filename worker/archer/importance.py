@@ -1,5 +1,6 @@
 """How far the policy is from the one that spoke: ratios, what they are worth, and a divergence."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -8,7 +9,23 @@ def truncated_ratio(
     logprobs: Float[Tensor, "tokens"], behaviour_logprobs: Float[Tensor, "tokens"], max_ratio: float
 ) -> Float[Tensor, "tokens"]:
     """ρ = min(π/μ, c) of each token, no gradient through it. Truncation: Espeholt et al. 2018 (V-trace)."""
-    return (logprobs.detach() - behaviour_logprobs).exp().clamp(max=max_ratio)
+    return (logprobs - behaviour_logprobs).detach().exp().clamp(max=max_ratio)
+
+
+def summed_log_ratios(
+    logprobs: Float[Tensor, "tokens"],
+    behaviour_logprobs: Float[Tensor, "tokens"],
+    turn: Int[Tensor, "tokens"],
+    turns: int,
+) -> tuple[Float[Tensor, "turns"], Float[Tensor, "turns"]]:
+    """Σₜ (log π(a_bt) - log μ(a_bt)) of each utterance without gradient, and |a_b|; 0 and 0 for a turn without tokens.
+
+    `turn` names each token's turn, in any order.
+    """
+    difference = (logprobs - behaviour_logprobs).detach()
+    total = difference.new_zeros(turns).index_add(0, turn, difference)
+    length = difference.new_zeros(turns).index_add(0, turn, torch.ones_like(difference))
+    return total, length
 
 
 def turn_ratio(
@@ -23,9 +40,7 @@ def turn_ratio(
 
     Biased, and on purpose: the full product over 32 tokens with a log-ratio sd of .3 keeps almost no turn's weight.
     """
-    difference = logprobs.detach() - behaviour_logprobs
-    total = difference.new_zeros(turns).index_add(0, turn, difference)
-    length = difference.new_zeros(turns).index_add(0, turn, difference.new_ones(len(difference)))
+    total, length = summed_log_ratios(logprobs, behaviour_logprobs, turn, turns)
     return (total / length.clamp(min=1)).exp()
 
 

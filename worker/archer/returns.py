@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from worker.archer.traces import carry_back
 
 
 def td_target(
@@ -20,6 +22,28 @@ def td_target(
     which teaches that long dialogues are worthless, so here only a real end does.
     """
     return (reward + gamma * bootstraps * next_value).detach()
+
+
+def retrace_target(
+    reward: Float[Tensor, "turns"],
+    q: Float[Tensor, "*ensemble turns"],
+    next_value: Float[Tensor, "*ensemble turns"],
+    bootstraps: Float[Tensor, "turns"],
+    ends: Bool[Tensor, "turns"],
+    trace: Float[Tensor, "turns"],
+    gamma: float,
+) -> Float[Tensor, "*ensemble turns"]:
+    """Target of Q that hears of later turns as far as the policy would have come there.
+
+        yₜ = Q̄ₜ + Σ_{k≥t} γ^(k-t) · Π_{j=t+1..k} cⱼ · [ r_k + γ b_k V̄_{k+1} - Q̄_k ]
+
+    Whole episodes, one after another, their turns in order; `ends` marks last turns, where the sum stops, and
+    `trace[t]` is cₜ, the turn's own: how freely what follows turn t passes to the turns before it. `q` and `next_value`
+    are the target network's, V̄ the mean of Q̄ under the policy. c = 0 is td_target; c = 1 where V̄ = Q̄ is the Monte Carlo
+    return with a bootstrap after its last turn. Munos et al. 2016, eq. 3 and 4, on utterances.
+    """
+    surprise = td_target(reward, next_value, bootstraps, gamma) - q.detach()
+    return q.detach() + carry_back(surprise, gamma * trace, ends)
 
 
 def monte_carlo_returns(

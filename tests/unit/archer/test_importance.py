@@ -6,7 +6,13 @@ import pytest
 from torch import tensor
 from torch.testing import assert_close
 
-from worker.archer.importance import effective_sample_size, kl_estimate, truncated_ratio, turn_ratio
+from worker.archer.importance import (
+    effective_sample_size,
+    kl_estimate,
+    summed_log_ratios,
+    truncated_ratio,
+    turn_ratio,
+)
 
 
 def test_the_ratio_is_truncated_above_and_free_below():
@@ -17,7 +23,18 @@ def test_the_ratio_is_truncated_above_and_free_below():
 
 
 def test_no_gradient_runs_through_the_ratio():
-    assert not truncated_ratio(tensor([-1.0], requires_grad=True), tensor([-1.0]), 2.0).requires_grad
+    logprobs, behaviour = tensor([-1.0], requires_grad=True), tensor([-1.0], requires_grad=True)
+    assert not truncated_ratio(logprobs, behaviour, 2.0).requires_grad
+    assert not turn_ratio(logprobs, behaviour, tensor([0]), turns=1).requires_grad
+
+
+def test_log_ratios_are_summed_a_turn_and_counted():
+    # Turn 2: 1 + 0.5, its tokens on both sides of turn 0's. Turn 1 has no token.
+    total, length = summed_log_ratios(
+        tensor([-1.0, -4.0, -1.5]), tensor([-2.0, -2.0, -2.0]), tensor([2, 0, 2]), turns=3
+    )
+    assert_close(total, tensor([-2.0, 0.0, 1.5]))
+    assert_close(length, tensor([1.0, 0.0, 2.0]))
 
 
 def test_a_turns_ratio_is_the_geometric_mean_of_its_tokens():
