@@ -1,5 +1,6 @@
-"""The three losses: each a pure function of tensors, each with its equation."""
+"""The losses of critic and actor: each a pure function of tensors, each with its equation."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +29,27 @@ def v_loss(
     return (weight * (v - target_q.detach()).square()).sum(dim=1).sum() / weight.sum()
 
 
+def expectile_weight(
+    difference: Float[Tensor, "*ensemble batch"], expectile: float
+) -> Float[Tensor, "*ensemble batch"]:
+    """|e - 1(u < 0)|: e where the target lies at or above the prediction, 1 - e where it lies below; 0 < e < 1."""
+    return torch.where(difference < 0, 1 - expectile, expectile).to(difference)
+
+
+def expectile_loss(
+    v: Float[Tensor, "*ensemble batch"], target_q: Float[Tensor, "*ensemble batch"], expectile: float
+) -> Float[Tensor, "*ensemble batch"]:
+    """V as an expectile of Q̄ over logged utterances, each turn's loss on its own for the caller to weight.
+
+        L_V = |e - 1(u < 0)| u²        u = Q̄(s,a) - V(s), Q̄ without gradient
+
+    e = ½ is half the squared error and gives the mean; towards 1 V nears the best logged reply. Kostrikov et al. 2021
+    (IQL), eq. 5.
+    """
+    difference = target_q.detach() - v
+    return expectile_weight(difference, expectile) * difference.square()
+
+
 def policy_gradient_loss(
     logprobs: Float[Tensor, "tokens"],
     behaviour_logprobs: Float[Tensor, "tokens"],
@@ -44,3 +66,45 @@ def policy_gradient_loss(
     """
     ratio = truncated_ratio(logprobs, behaviour_logprobs, max_ratio)
     return -(advantage * ratio * logprobs).sum() / turns
+
+
+def clipped_policy_loss(
+    logprobs: Float[Tensor, "tokens"],
+    start_logprobs: Float[Tensor, "tokens"],
+    behaviour_logprobs: Float[Tensor, "tokens"],
+    advantage: Float[Tensor, "tokens"],
+    turns: int,
+    clip_low: float,
+    clip_high: float,
+    max_ratio: float,
+) -> Float[Tensor, ""]:
+    """Clipped policy gradient whose trust region lies around the update's start, whoever spoke the tokens.
+
+        J = - 1/B · Σ_b Σₜ w min( r A, clip(r, 1-ε₋, 1+ε₊) A )        r = π/π₀,  w = min(π₀/μ, c), no gradient through w
+
+    A token gives no gradient once r has left the region on the side that A pushes to. Tokens of all utterances lie
+    flat, `turns` is B. Hilton et al. 2021 (decoupled PPO), with w truncated for its variance, which biases it.
+    """
+    ratio = (logprobs - start_logprobs.detach()).exp()
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    weight = truncated_ratio(start_logprobs, behaviour_logprobs, max_ratio)
+    return -(weight * torch.minimum(ratio * advantage, clipped * advantage)).sum() / turns
+
+
+def exact_kl(
+    logits: Float[Tensor, "tokens vocab"],
+    reference_logits: Float[Tensor, "tokens vocab"],
+    temperature: Float[Tensor, "tokens"],
+) -> Float[Tensor, "tokens"]:
+    """KL(π ‖ π_ref) in nats at each token's place, over the whole vocabulary, with gradient through π only.
+
+        KLₜ = Σ_v π(v) (log π(v) - log π_ref(v))        both at the temperature that was sampled with
+
+    Nothing is sampled, so unlike importance.kl_estimate it may be descended whoever spoke the tokens. In float32 at
+    least; it holds several copies of the logits until backward, so a micro-batch at a time.
+    """
+    precise = torch.promote_types(logits.dtype, torch.float32)
+    scale = temperature.unsqueeze(-1)
+    log_policy = (logits.to(precise) / scale).log_softmax(dim=-1)
+    log_reference = (reference_logits.detach().to(precise) / scale).log_softmax(dim=-1)
+    return (log_policy.exp() * (log_policy - log_reference)).sum(dim=-1)

@@ -3,10 +3,19 @@
 import math
 
 import pytest
+import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from worker.archer.losses import policy_gradient_loss, q_loss, v_loss
+from worker.archer.losses import (
+    clipped_policy_loss,
+    exact_kl,
+    expectile_loss,
+    expectile_weight,
+    policy_gradient_loss,
+    q_loss,
+    v_loss,
+)
 
 
 def test_the_q_loss_is_the_mean_square_summed_over_the_twins():
@@ -64,3 +73,125 @@ def test_a_zero_advantage_moves_nothing():
     logprobs = tensor([-1.0, -2.0], requires_grad=True)
     policy_gradient_loss(logprobs, tensor([-3.0, -1.0]), tensor([0.0, 0.0]), turns=1, max_ratio=2.0).backward()
     assert_close(logprobs.grad, tensor([0.0, 0.0]))
+
+
+def test_an_expectile_weighs_targets_above_by_e_and_below_by_the_rest():
+    assert_close(expectile_weight(tensor([-2.0, 0.0, 3.0]), 0.9), tensor([0.1, 0.9, 0.9]))
+
+
+def test_the_expectile_loss_is_a_tilted_square_of_each_turn():
+    v = tensor([[1.0, 1.0], [0.0, 5.0]], requires_grad=True)
+    target_q = tensor([[3.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    loss = expectile_loss(v, target_q, 0.9)
+    assert_close(loss, tensor([[3.6, 0.1], [0.0, 0.1]]))  # .9·4, .1·1, .9·0, .1·1
+    loss.sum().backward()
+    assert_close(v.grad, tensor([[-3.6, 0.2], [0.0, 0.2]]))  # -2 |e - 1(u<0)| u
+    assert target_q.grad is None
+
+
+def test_half_an_expectile_is_half_the_squared_error():
+    v, target_q = tensor([1.0, -2.0]), tensor([4.0, -3.0])
+    assert_close(expectile_loss(v, target_q, 0.5), tensor([4.5, 0.5]))
+
+
+def test_v_settles_above_the_mean_at_a_high_expectile():
+    # Replies worth 0 and 1: .9 (1 - v) = .1 v at v = .9, where no gradient is left.
+    v = tensor([0.9, 0.9], requires_grad=True)
+    expectile_loss(v, tensor([0.0, 1.0]), 0.9).sum().backward()
+    assert v.grad is not None
+    assert v.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def clipped_gradient(ratio, advantage, start_to_behaviour=1.0):
+    """d J / d log π of one token whose π/π₀ is `ratio`, clipped to [.8, 1.3], with weights cut at 2."""
+    start = tensor([-3.0])
+    logprobs = (start + math.log(ratio)).requires_grad_()
+    behaviour = start - math.log(start_to_behaviour)
+    clipped_policy_loss(logprobs, start, behaviour, tensor([advantage]), 1, 0.2, 0.3, 2.0).backward()
+    assert logprobs.grad is not None
+    return logprobs.grad.item()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "gradient"),
+    [
+        (1.0, 2.0, -2.0),  # at the start: the plain policy gradient
+        (1.2, 2.0, -2.4),  # within the region: -r A
+        (1.4, 2.0, 0.0),  # pushed far enough up
+        (0.5, 2.0, -1.0),  # on the wrong side: brought back
+        (0.9, -2.0, 1.8),
+        (0.7, -2.0, 0.0),  # pushed far enough down
+        (1.5, -2.0, 3.0),  # on the wrong side: brought back
+    ],
+)
+def test_the_clipped_loss_stops_pushing_beyond_its_region_and_on_that_side_only(ratio, advantage, gradient):
+    assert clipped_gradient(ratio, advantage) == pytest.approx(gradient, rel=1e-5)
+
+
+@pytest.mark.parametrize(("old", "weight"), [(0.5, 0.5), (2.0, 2.0), (5.0, 2.0)])
+def test_the_clipped_loss_weighs_stale_tokens_by_the_truncated_ratio_of_the_start(old, weight):
+    assert clipped_gradient(1.2, 1.0, start_to_behaviour=old) == pytest.approx(-1.2 * weight, rel=1e-5)
+
+
+def test_the_clipped_loss_is_the_sum_over_tokens_a_turn():
+    # Two turns of A = 1 (r = 1.3 and 2, the second clipped to 1.3) and A = -1 (r = 1): -(1.3 + 1.3 - 1) / 2.
+    start = tensor([-2.0, -2.0, -1.0])
+    logprobs = start + tensor([1.3, 2.0, 1.0]).log()
+    loss = clipped_policy_loss(logprobs, start, start, tensor([1.0, 1.0, -1.0]), 2, 0.2, 0.3, 2.0)
+    assert_close(loss, tensor(-0.8))
+
+
+def test_the_clipped_loss_at_its_start_has_the_gradient_of_the_plain_one():
+    logprobs = tensor([-1.0, -2.0, -0.5], requires_grad=True)
+    behaviour = tensor([-1.3, -1.0, -4.0])
+    advantage = tensor([2.0, 2.0, -1.0])
+    clipped = clipped_policy_loss(logprobs, logprobs.detach(), behaviour, advantage, 2, 0.2, 0.2, 2.0)
+    plain = policy_gradient_loss(logprobs, behaviour, advantage, 2, 2.0)
+    assert_close(torch.autograd.grad(clipped, logprobs), torch.autograd.grad(plain, logprobs))
+
+
+def test_no_gradient_reaches_the_start_or_the_behaviour_through_the_clipped_loss():
+    logprobs, start, behaviour = (tensor([-1.0], requires_grad=True) for _ in range(3))
+    clipped_policy_loss(logprobs, start, behaviour, tensor([1.0]), 1, 0.2, 0.2, 2.0).backward()
+    assert start.grad is None
+    assert behaviour.grad is None
+
+
+def test_the_exact_kl_by_hand():
+    # π = (¾, ¼), reference (½, ½): ¾ ln 1.5 + ¼ ln ½ = 0.130812. And equal policies: 0.
+    logits = tensor([[math.log(3.0), 0.0], [7.0, 7.0]])
+    kl = exact_kl(logits, tensor([[1.0, 1.0], [-2.0, -2.0]]), tensor([1.0, 1.0]))
+    assert_close(kl, tensor([0.1308120, 0.0]))
+
+
+def test_the_exact_kl_is_taken_at_the_temperature_of_each_token():
+    # ln 9 at temperature 2 is the ln 3 of above.
+    kl = exact_kl(tensor([[math.log(9.0), 0.0]]), tensor([[0.0, 0.0]]), tensor([2.0]))
+    assert_close(kl, tensor([0.1308120]))
+
+
+def test_the_exact_kl_has_the_gradient_of_finite_differences_and_of_the_policy_only():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    reference = torch.randn(3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    temperature = tensor([1.0, 0.7, 2.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda z: exact_kl(z, reference.detach(), temperature), logits)
+    exact_kl(logits, reference, temperature).sum().backward()
+    assert reference.grad is None
+
+
+def test_the_exact_kl_is_the_mean_log_ratio_over_the_vocabulary():
+    generator = torch.Generator().manual_seed(1)
+    logits, reference = torch.randn(2, 6, generator=generator), torch.randn(2, 6, generator=generator)
+    policy, other = logits.softmax(1), reference.softmax(1)
+    slow = [sum(p * (p / q).log() for p, q in zip(policy[t], other[t], strict=True)) for t in range(2)]
+    assert_close(exact_kl(logits, reference, torch.ones(2)), torch.stack(slow))
+
+
+def test_the_exact_kl_of_certain_policies_in_half_precision_is_finite():
+    logits = tensor([[300.0, 0.0, 0.0]], dtype=torch.bfloat16, requires_grad=True)
+    kl = exact_kl(logits, tensor([[0.0, 300.0, 0.0]], dtype=torch.bfloat16), tensor([1.0]))
+    assert_close(kl, tensor([300.0]))
+    kl.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
