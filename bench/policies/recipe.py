@@ -1,0 +1,145 @@
+"""Makes the small policy that a task starts from: a Llama of two layers trained from scratch on the scripted player.
+
+`python -m bench.policies.recipe --task twenty-questions-10 --out folder` writes a folder that transformers, the embedded
+engine and vLLM load.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from bench.policies.tokenizer import word_tokenizer
+from sim.catalogue import find_task
+from sim.task import Task
+
+IGNORED = -100
+FIRST_SEED = 10_000_000
+"""Of the scripted games: no evaluation and no training game has a seed this high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what the policy will be; part of the name it is cached under."""
+
+    games: int = 3_000
+    epochs: int = 4
+    batch_games: int = 32
+    learning_rate: float = 3e-3
+    hidden: int = 64
+    layers: int = 2
+    context: int = 512
+    seed: int = 0
+
+
+def dialogue_ids(
+    task: Task, tokenizer: PreTrainedTokenizerFast, seed: int, context: int
+) -> tuple[list[int], list[int]]:
+    """A scripted game as token ids, and the same with the user's tokens ignored: only the agent is imitated."""
+    game = task.game(seed)
+    messages = [{"role": "user", "content": game.opening}]
+    ids: list[int] = []
+    labels: list[int] = []
+    for utterance in task.demonstrate(seed):
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        messages.append({"role": "assistant", "content": utterance})
+        whole = tokenizer.apply_chat_template(messages, return_dict=False)
+        labels += [IGNORED] * (len(prompt) - len(ids)) + list(whole[len(prompt) :])
+        ids = list(whole)
+        messages.append({"role": "user", "content": game.answer(utterance).message})
+    return ids[:context], labels[:context]
+
+
+def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Cross-entropy of the agent's tokens, AdamW, a cosine from the learning rate to zero."""
+    tokenizer = word_tokenizer(task.vocabulary(), recipe.context)
+    torch.manual_seed(recipe.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden,
+            intermediate_size=2 * recipe.hidden,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.hidden // 32,
+            num_key_value_heads=recipe.hidden // 32,
+            max_position_embeddings=recipe.context,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            tie_word_embeddings=False,
+        )
+    )
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    games = [dialogue_ids(task, tokenizer, FIRST_SEED + number, recipe.context) for number in range(recipe.games)]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+    steps = recipe.epochs * math.ceil(len(games) / recipe.batch_games)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.1)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for epoch in range(recipe.epochs):
+        losses = []
+        for places in torch.randperm(len(games), generator=generator).split(recipe.batch_games):
+            loss = _loss(model, [games[place] for place in places.tolist()])
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        print(f"{task.name}: pass {epoch + 1} of {recipe.epochs}, {sum(losses) / len(losses):.3f} nats a token", flush=True)
+    return model.eval(), tokenizer
+
+
+def _loss(model: LlamaForCausalLM, games: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
+    ids = pad_sequence([torch.tensor(game[0]) for game in games], batch_first=True)
+    labels = pad_sequence([torch.tensor(game[1]) for game in games], batch_first=True, padding_value=IGNORED)
+    logits = model(input_ids=ids).logits[:, :-1]
+    return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+
+def policy_folder(task: Task, home: Path, recipe: Recipe | None = None) -> Path:
+    """The folder of the task's policy under `home`, made at the first call."""
+    recipe = recipe or Recipe()
+    script = json.dumps([asdict(recipe), [list(task.demonstrate(FIRST_SEED + number)) for number in range(50)]])
+    folder = home / f"{task.name}-{hashlib.sha256(script.encode()).hexdigest()[:12]}"
+    if not (folder / "recipe.json").is_file():
+        write_policy(task, folder, recipe)
+    return folder
+
+
+def write_policy(task: Task, folder: Path, recipe: Recipe) -> None:
+    """Train it and write model, tokenizer and recipe; recipe.json comes last, so a folder that has it is whole."""
+    started = time.perf_counter()
+    model, tokenizer = train_policy(task, recipe)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    made = {"task": task.name, "recipe": asdict(recipe), "parameters": model.num_parameters()}
+    (folder / "recipe.json").write_text(json.dumps(made | {"seconds": time.perf_counter() - started}, indent=2) + "\n")
+
+
+def main() -> None:
+    """Write one policy."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model; an existing one is kept")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if (given.out / "recipe.json").is_file():
+        print(f"{given.out} is there already.")
+        return
+    write_policy(find_task(given.task), given.out, Recipe())
+    print(f"Wrote {given.out}.")
+
+
+if __name__ == "__main__":
+    main()
