@@ -1,12 +1,17 @@
-"""From twin values to the one number that all tokens of an utterance share."""
+"""From a critic's values to what the actor follows: a number for each utterance or token, or a choice among replies."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def pessimistic_advantage(q: Float[Tensor, "twins batch"], v: Float[Tensor, "twins batch"]) -> Float[Tensor, "batch"]:
-    """A(s,a) = minᵢ Qᵢ(s,a) - minᵢ Vᵢ(s), without gradient. Zhou et al. 2024, §4; the algebra is their code's."""
+def pessimistic_advantage(
+    q: Float[Tensor, "ensemble batch"], v: Float[Tensor, "ensemble batch"]
+) -> Float[Tensor, "batch"]:
+    """A(s,a) = minᵢ Qᵢ(s,a) - minᵢ Vᵢ(s) over an ensemble of any size, without gradient.
+
+    Zhou et al. 2024, §4, with twins; the algebra is their code's.
+    """
     return (q.amin(dim=0) - v.amin(dim=0)).detach()
 
 
@@ -21,3 +26,23 @@ def normalise_advantages(advantage: Float[Tensor, "batch"], flat_below: float, b
     if spread < flat_below:
         return torch.zeros_like(advantage)
     return ((advantage - advantage.mean()) / spread).clamp(-bound, bound)
+
+
+def token_advantages(advantage: Float[Tensor, "tokens"], baseline: Float[Tensor, "tokens"]) -> Float[Tensor, "tokens"]:
+    """A(s,a) - Vtok(s, a_<t), without gradient: what an utterance's advantage owes to token t and those after it.
+
+    `advantage` is the turn's on each of its tokens. Vtok sees nothing of token t itself, so subtracting it leaves the
+    policy gradient's mean and takes from its variance. Zhou et al. 2024, the optional token-level baseline.
+    """
+    return (advantage - baseline).detach()
+
+
+def best_candidates(
+    advantage: Float[Tensor, "states candidates"], threshold: float
+) -> Bool[Tensor, "states candidates"]:
+    """True at each state's reply of largest advantage, the first of equals, if that lies above the threshold.
+
+    A state whose best reply is no better than that has none: nothing is imitated there. Bai et al. 2025 (Digi-Q).
+    """
+    best = torch.zeros_like(advantage, dtype=torch.bool).scatter(1, advantage.argmax(dim=1, keepdim=True), True)
+    return best & (advantage > threshold)

@@ -1,7 +1,7 @@
 """The losses of critic and actor: each a pure function of tensors, each with its equation."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worker.archer.importance import truncated_ratio
@@ -44,7 +44,7 @@ def expectile_loss(
         L_V = |e - 1(u < 0)| u²        u = Q̄(s,a) - V(s), Q̄ without gradient
 
     e = ½ is half the squared error and gives the mean; towards 1 V nears the best logged reply. Kostrikov et al. 2021
-    (IQL), eq. 5.
+    (IQL).
     """
     difference = target_q.detach() - v
     return expectile_weight(difference, expectile) * difference.square()
@@ -89,6 +89,42 @@ def clipped_policy_loss(
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     weight = truncated_ratio(start_logprobs, behaviour_logprobs, max_ratio)
     return -(weight * torch.minimum(ratio * advantage, clipped * advantage)).sum() / turns
+
+
+def awr_loss(
+    logprobs: Float[Tensor, "tokens"], advantage: Float[Tensor, "tokens"], turns: int, beta: float, max_weight: float
+) -> Float[Tensor, ""]:
+    """Imitation of logged utterances, each weighted by how good it was.
+
+        J = - 1/B · Σ_b Σₜ min( exp(β A_b), m ) · log π(a_bt)        no gradient through A
+
+    No weight is negative: a bad reply is imitated less, never pushed away. Larger β trusts the critic more; m keeps one
+    turn from being the whole batch. Tokens lie flat, `turns` is B. Peng et al. 2019 (AWR).
+    """
+    return imitation_loss(logprobs, (beta * advantage).exp().clamp(max=max_weight), turns)
+
+
+def imitation_loss(
+    logprobs: Float[Tensor, "tokens"], chosen: Bool[Tensor, "tokens"] | Float[Tensor, "tokens"], turns: int
+) -> Float[Tensor, ""]:
+    """Likelihood of the utterances that were chosen: a mask, or a weight ≥ 0, the same for all tokens of a turn.
+
+        J = - 1/B · Σ_b w_b Σₜ log π(a_bt)        no gradient through w
+
+    With advantages.best_candidates as the choice it is Digi-Q's extraction (Bai et al. 2025).
+    """
+    return -(chosen.detach() * logprobs).sum() / turns
+
+
+def token_baseline_loss(
+    baseline: Float[Tensor, "tokens"], advantage: Float[Tensor, "tokens"]
+) -> Float[Tensor, "tokens"]:
+    """(Vtok(s, a_<t) - A(s,a))², A without gradient: each token's loss on its own; the paper takes their mean.
+
+    Fitted so, the baseline is the advantage to be expected of an utterance from its first tokens; what is left for each
+    token is advantages.token_advantages. Zhou et al. 2024, the optional token-level baseline.
+    """
+    return (baseline - advantage.detach()).square()
 
 
 def exact_kl(

@@ -40,7 +40,7 @@ def retrace_target(
     Whole episodes, one after another, their turns in order; `ends` marks last turns, where the sum stops, and
     `trace[t]` is cₜ, the turn's own: how freely what follows turn t passes to the turns before it. `q` and `next_value`
     are the target network's, V̄ the mean of Q̄ under the policy. c = 0 is td_target; c = 1 where V̄ = Q̄ is the Monte Carlo
-    return with a bootstrap after its last turn. Munos et al. 2016, eq. 3 and 4, on utterances.
+    return with a bootstrap after its last turn. Munos et al. 2016 (Retrace), with utterances as actions.
     """
     surprise = td_target(reward, next_value, bootstraps, gamma) - q.detach()
     return q.detach() + carry_back(surprise, gamma * trace, ends)

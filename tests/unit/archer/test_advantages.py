@@ -4,13 +4,26 @@ import pytest
 from torch import tensor, zeros
 from torch.testing import assert_close
 
-from worker.archer.advantages import normalise_advantages, pessimistic_advantage
+from worker.archer.advantages import (
+    best_candidates,
+    normalise_advantages,
+    pessimistic_advantage,
+    token_advantages,
+)
 
 
 def test_the_advantage_is_the_smaller_q_minus_the_smaller_v():
     q = tensor([[3.0, 1.0], [2.0, 5.0]])
     v = tensor([[1.0, 4.0], [2.0, 3.0]])
     assert_close(pessimistic_advantage(q, v), tensor([1.0, -2.0]))  # 2 - 1, and 1 - 3
+
+
+def test_the_smallest_of_five_members_decides_and_their_order_does_not():
+    q = tensor([[5.0, 2.0], [4.0, 6.0], [9.0, 3.0], [7.0, 8.0], [6.0, 5.0]])
+    v = tensor([[3.0, 4.0], [1.0, 9.0], [2.0, 7.0], [8.0, 6.0], [5.0, 5.0]])
+    assert_close(pessimistic_advantage(q, v), tensor([3.0, -2.0]))  # 4 - 1, and 2 - 4
+    order = tensor([3, 0, 4, 1, 2])
+    assert_close(pessimistic_advantage(q[order], v[order]), tensor([3.0, -2.0]))
 
 
 def test_no_gradient_runs_from_the_actor_into_the_critic():
@@ -39,3 +52,25 @@ def test_one_outlier_is_bounded():
     normalised = normalise_advantages(tensor([0.0] * 9 + [10.0]), flat_below=1e-4, bound=2.0)
     assert normalised.max().item() == 2.0
     assert_close(normalised[0], tensor(-1 / 3))
+
+
+def test_a_tokens_advantage_is_its_turns_beyond_what_was_expected_before_it():
+    advantage, baseline = tensor([2.0, 2.0], requires_grad=True), tensor([0.5, 3.0], requires_grad=True)
+    left = token_advantages(advantage, baseline)
+    assert_close(left, tensor([1.5, -1.0]))
+    assert not left.requires_grad
+
+
+def test_of_each_states_candidates_the_best_is_chosen_if_it_is_good_enough():
+    # The best of the second state lies exactly at the threshold: not above it.
+    advantage = tensor([[0.1, 0.9, 0.3], [0.2, -1.0, 0.0], [-3.0, -1.0, -2.0]])
+    chosen = best_candidates(advantage, threshold=0.2)
+    assert chosen.tolist() == [[False, True, False], [False, False, False], [False, False, False]]
+
+
+def test_of_equally_good_candidates_one_is_chosen():
+    assert best_candidates(tensor([[1.0, 1.0], [0.0, 2.0]]), threshold=0.0).tolist() == [[True, False], [False, True]]
+
+
+def test_an_advantage_that_is_not_a_number_chooses_nothing():
+    assert best_candidates(tensor([[float("nan"), 1.0]]), threshold=0.0).tolist() == [[False, False]]

@@ -8,12 +8,15 @@ from torch import tensor
 from torch.testing import assert_close
 
 from worker.archer.losses import (
+    awr_loss,
     clipped_policy_loss,
     exact_kl,
     expectile_loss,
     expectile_weight,
+    imitation_loss,
     policy_gradient_loss,
     q_loss,
+    token_baseline_loss,
     v_loss,
 )
 
@@ -157,6 +160,47 @@ def test_no_gradient_reaches_the_start_or_the_behaviour_through_the_clipped_loss
     assert behaviour.grad is None
 
 
+def test_advantage_weighted_regression_imitates_by_the_bounded_exponential():
+    # β = 2: weights e^(2·½) = e, e⁰ = 1, e^(2·-1) = e⁻² and e¹⁰ cut at 20; B = 2.
+    logprobs = tensor([-1.0, -2.0, -0.5, -3.0], requires_grad=True)
+    advantage = tensor([0.5, 0.0, -1.0, 5.0], requires_grad=True)
+    loss = awr_loss(logprobs, advantage, turns=2, beta=2.0, max_weight=20.0)
+    assert loss.item() == pytest.approx((math.e + 2 + 0.5 * math.exp(-2) + 60) / 2)
+    loss.backward()
+    assert_close(logprobs.grad, -tensor([math.e, 1.0, math.exp(-2), 20.0]) / 2)
+    assert advantage.grad is None
+
+
+def test_an_exponential_beyond_float32_is_the_bound_and_not_infinite():
+    assert awr_loss(tensor([-1.0]), tensor([1000.0]), turns=1, beta=1.0, max_weight=20.0).item() == 20.0
+
+
+def test_only_chosen_tokens_are_imitated():
+    logprobs = tensor([-1.0, -2.0, -4.0], requires_grad=True)
+    loss = imitation_loss(logprobs, tensor([True, True, False]), turns=2)
+    assert_close(loss, tensor(1.5))  # (1 + 2) / 2
+    loss.backward()
+    assert_close(logprobs.grad, tensor([-0.5, -0.5, 0.0]))
+
+
+def test_imitation_may_be_weighted_and_no_gradient_reaches_the_weights():
+    logprobs, weight = tensor([-1.0, -2.0], requires_grad=True), tensor([3.0, 0.5], requires_grad=True)
+    loss = imitation_loss(logprobs, weight, turns=1)
+    assert_close(loss, tensor(4.0))  # 3·1 + ½·2
+    loss.backward()
+    assert_close(logprobs.grad, tensor([-3.0, -0.5]))
+    assert weight.grad is None
+
+
+def test_the_token_baseline_is_pulled_to_its_turns_advantage():
+    baseline, advantage = tensor([1.0, -2.0], requires_grad=True), tensor([3.0, -2.0], requires_grad=True)
+    loss = token_baseline_loss(baseline, advantage)
+    assert_close(loss, tensor([4.0, 0.0]))
+    loss.mean().backward()
+    assert_close(baseline.grad, tensor([-2.0, 0.0]))  # 2 (1 - 3) / 2
+    assert advantage.grad is None
+
+
 def test_the_exact_kl_by_hand():
     # π = (¾, ¼), reference (½, ½): ¾ ln 1.5 + ¼ ln ½ = 0.130812. And equal policies: 0.
     logits = tensor([[math.log(3.0), 0.0], [7.0, 7.0]])
@@ -188,10 +232,11 @@ def test_the_exact_kl_is_the_mean_log_ratio_over_the_vocabulary():
     assert_close(exact_kl(logits, reference, torch.ones(2)), torch.stack(slow))
 
 
-def test_the_exact_kl_of_certain_policies_in_half_precision_is_finite():
+def test_the_exact_kl_of_certain_policies_in_half_precision_is_finite_and_precise():
     logits = tensor([[300.0, 0.0, 0.0]], dtype=torch.bfloat16, requires_grad=True)
-    kl = exact_kl(logits, tensor([[0.0, 300.0, 0.0]], dtype=torch.bfloat16), tensor([1.0]))
-    assert_close(kl, tensor([300.0]))
+    reference = tensor([[0.0, 300.0, 0.0]], dtype=torch.bfloat16)
+    kl = exact_kl(logits, reference, tensor([1.0], dtype=torch.bfloat16))
+    assert_close(kl, tensor([300.0]))  # in float32
     kl.sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
