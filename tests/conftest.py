@@ -10,7 +10,7 @@ configure_logging(LogSettings())
 # Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports
 # it. Not config and types: they check their own values, with errors that say what to do.
 ARITHMETIC = (
-    "actor actor_training advantages critic critic_training distributions episodes importance learner "
+    "actor actor_training advantages critic critic_training diagnostics distributions episodes importance learner "
     "losses returns rows target traces"
 )
 install_import_hook([f"worker.archer.{module}" for module in ARITHMETIC.split()], "beartype.beartype")
