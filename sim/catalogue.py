@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
+from sim.guess_my_city.game import GuessMyCity
+from sim.riddles.players import Habits
 from sim.task import Task
+from sim.twenty_questions.everyday import EVERYDAY
 from sim.twenty_questions.game import TwentyQuestions
 from sim.twenty_questions.ten_words import TEN_WORDS
 
 TASKS: dict[str, Callable[[], Task]] = {
-    "twenty-questions-10": lambda: TwentyQuestions("twenty-questions-10", TEN_WORDS),
+    "twenty-questions-10": lambda: TwentyQuestions("twenty-questions-10", TEN_WORDS, Habits()),
+    "twenty-questions-157": lambda: TwentyQuestions(
+        "twenty-questions-157", EVERYDAY, Habits(guessing=0.3, thinking=0.9, glances=2)
+    ),
+    "guess-my-city": lambda: GuessMyCity("guess-my-city", Habits(guessing=0.3, thinking=0.9, glances=2)),
 }
 
 

@@ -1,8 +1,11 @@
 """The best that any player can do, by dynamic programming; for tables small enough to count all subsets of."""
 
-from functools import lru_cache
+from functools import cache
 
 from sim.twenty_questions.table import Table
+
+COUNTABLE = 12
+"""Up to so many words this takes seconds; each further word may double it."""
 
 
 def best_mean_return(table: Table) -> float:
@@ -16,7 +19,7 @@ def best_mean_return(table: Table) -> float:
     """
     splits = {frozenset(yes) for yes in table.questions.values()}
 
-    @lru_cache(maxsize=None)
+    @cache
     def cost(possible: frozenset[int]) -> float:
         if len(possible) <= 1:
             return 0.0

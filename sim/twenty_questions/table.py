@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sim.riddles.game import NO, YES
+from sim.riddles.riddle import Riddle
+
 
 @dataclass(frozen=True)
 class Table:
@@ -13,9 +16,13 @@ class Table:
     questions: Mapping[str, frozenset[int]]
     """A question as it must be asked, and the places of the words whose answer is yes."""
 
-    def guesses(self) -> dict[str, int]:
-        """Each sentence that guesses a word, by any of its names, and the word's place."""
-        return {guess(name): place for place, names in enumerate(self.names) for name in names}
+    def riddle(self) -> Riddle:
+        """The same as a riddle: each question parts the words into yes and no."""
+        everything = (1 << len(self.names)) - 1
+        yes = {question: sum(1 << place for place in places) for question, places in self.questions.items()}
+        return Riddle(
+            len(self.names), {question: {YES: mask, NO: everything & ~mask} for question, mask in yes.items()}
+        )
 
 
 def guess(name: str) -> str:

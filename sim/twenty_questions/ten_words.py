@@ -2,7 +2,7 @@
 
 from sim.twenty_questions.table import Table
 
-WORDS = "football dog banana truck pants computer piano chair pen scissors".split()
+WORDS = ["football", "dog", "banana", "truck", "pants", "computer", "piano", "chair", "pen", "scissors"]
 TRUE_OF = {
     "is it alive ?": "dog",
     "does it grow ?": "dog banana",
@@ -37,7 +37,5 @@ TRUE_OF = {
 }
 TEN_WORDS = Table(
     names=tuple((word,) for word in WORDS),
-    questions={
-        question: frozenset(WORDS.index(word) for word in true.split()) for question, true in TRUE_OF.items()
-    },
+    questions={question: frozenset(WORDS.index(word) for word in true.split()) for question, true in TRUE_OF.items()},
 )
