@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bench.playing.transcript import Transcript
 from bench.policies.tokenizer import word_tokenizer
 from sim.catalogue import find_task
 from sim.task import Task
@@ -42,21 +42,16 @@ class Recipe:
     seed: int = 0
 
 
-def dialogue_ids(
-    task: Task, tokenizer: PreTrainedTokenizerFast, seed: int, context: int
-) -> tuple[list[int], list[int]]:
+def dialogue_ids(task: Task, transcript: Transcript, end: int, seed: int, context: int) -> tuple[list[int], list[int]]:
     """A scripted game as token ids, and the same with the user's tokens ignored: only the agent is imitated."""
     game = task.game(seed)
-    messages = [{"role": "user", "content": game.opening}]
-    ids: list[int] = []
-    labels: list[int] = []
+    ids = list(transcript.opening(game.opening))
+    labels = [IGNORED] * len(ids)
     for utterance in task.demonstrate(seed):
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        messages.append({"role": "assistant", "content": utterance})
-        whole = tokenizer.apply_chat_template(messages, return_dict=False)
-        labels += [IGNORED] * (len(prompt) - len(ids)) + list(whole[len(prompt) :])
-        ids = list(whole)
-        messages.append({"role": "user", "content": game.answer(utterance).message})
+        said = [*transcript.ids(utterance), end]
+        heard = transcript.after_reply(game.answer(utterance).message)[1:]
+        ids += [*said, *heard]
+        labels += [*said, *[IGNORED] * len(heard)]
     return ids[:context], labels[:context]
 
 
@@ -80,7 +75,8 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
         )
     )
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    games = [dialogue_ids(task, tokenizer, FIRST_SEED + number, recipe.context) for number in range(recipe.games)]
+    transcript, end = Transcript(tokenizer), int(tokenizer.eos_token_id)
+    games = [dialogue_ids(task, transcript, end, FIRST_SEED + number, recipe.context) for number in range(recipe.games)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     steps = recipe.epochs * math.ceil(len(games) / recipe.batch_games)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.1)
@@ -95,7 +91,10 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        print(f"{task.name}: pass {epoch + 1} of {recipe.epochs}, {sum(losses) / len(losses):.3f} nats a token", flush=True)
+        print(
+            f"{task.name}: pass {epoch + 1} of {recipe.epochs}, {sum(losses) / len(losses):.3f} nats a token",
+            flush=True,
+        )
     return model.eval(), tokenizer
 
 
@@ -131,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--task", required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the model; an existing one is kept")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if (given.out / "recipe.json").is_file():

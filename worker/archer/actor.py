@@ -13,10 +13,12 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from worker.archer.adapters import adapter_parameters, add_adapter, copy_adapter, using
 from worker.archer.config import ArcherConfig
 from worker.archer.types import TokenBatch
 
 ADAPTER = "default"
+REFERENCE = "reference"
 
 
 class ActorError(ValueError):
@@ -98,15 +100,39 @@ class Actor:
 
     def parameters(self) -> list[nn.Parameter]:
         """What is trained: the LoRA and nothing of the base."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return list(adapter_parameters(self.model, ADAPTER).values())
 
-    def logprobs(self, batch: TokenBatch, temperature: Float[Tensor, "tokens"]) -> Float[Tensor, "tokens"]:
-        """log π of the trained tokens of a micro-batch, flat; the vocabulary is computed at these positions only.
+    def logits(self, batch: TokenBatch) -> Float[Tensor, "tokens vocab"]:
+        """Logits of the trained tokens of a micro-batch, flat; the vocabulary is computed at these positions only.
 
         No attention mask: padding lies on the right, where a causal model never looks from a real token.
         """
-        logits = self.model(input_ids=batch.ids, logits_to_keep=batch.predicts, use_cache=False).logits
-        return token_logprobs(logits, batch.targets, temperature)
+        logits: Tensor = self.model(input_ids=batch.ids, logits_to_keep=batch.predicts, use_cache=False).logits
+        return logits.flatten(0, 1) if logits.dim() == 3 else logits
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep the policy as it is now as the one that `reference_logits` speaks for."""
+        if REFERENCE not in self.model.peft_config:
+            add_adapter(self.model, REFERENCE, like=ADAPTER)
+        copy_adapter(self.model, ADAPTER, REFERENCE)
+
+    @torch.no_grad()
+    def reference_logits(self, batch: TokenBatch) -> Float[Tensor, "tokens vocab"]:
+        """The same logits as the policy had when `remember` was called."""
+        with using(self.model, REFERENCE):
+            return self.logits(batch)
+
+    def end_tokens(self) -> list[int]:
+        """The tokens that end an utterance."""
+        ends = self.model.get_base_model().generation_config.eos_token_id
+        if ends is None:
+            raise ActorError("The model names no end token (generation_config.eos_token_id): its replies never end.")
+        return [ends] if isinstance(ends, int) else list(ends)
+
+    def logprobs(self, batch: TokenBatch, temperature: Float[Tensor, "tokens"]) -> Float[Tensor, "tokens"]:
+        """log π of the trained tokens of a micro-batch, flat."""
+        return token_logprobs(self.logits(batch), batch.targets, temperature)
 
     def check_vocabulary(self, ids: tuple[int, ...]) -> None:
         """Refuse token ids that the model does not have: they came from another model."""

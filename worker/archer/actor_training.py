@@ -1,4 +1,4 @@
-"""Moves the LoRA along the policy gradient within a KL budget; knows tokens and advantages, nothing of rewards."""
+"""Moves the LoRA along one of the actor's objectives within a KL budget; knows tokens and advantages, no rewards."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worker.archer.actor import Actor
+from worker.archer.actor import Actor, token_logprobs
 from worker.archer.config import ArcherConfig
 from worker.archer.descent import Descent, descend
 from worker.archer.importance import effective_sample_size, kl_estimate, truncated_ratio, turn_ratio
-from worker.archer.losses import policy_gradient_loss
+from worker.archer.losses import awr_loss, clipped_policy_loss, exact_kl, imitation_loss, policy_gradient_loss
 from worker.archer.rows import Row, actor_batches, collate, micro_batches
-from worker.archer.types import ActorFigures, TokenTable
+from worker.archer.types import ActorFigures, TokenBatch, TokenTable
 
 
 class ActorTraining:
@@ -25,7 +25,7 @@ class ActorTraining:
         optimiser: torch.optim.Optimizer,
         table: TokenTable,
         start_logprobs: Float[Tensor, "tokens"],
-        advantage: Float[Tensor, "turns"],
+        advantage: Float[Tensor, "tokens"],
         config: ArcherConfig,
     ) -> None:
         self.actor = actor
@@ -39,6 +39,8 @@ class ActorTraining:
         self.kl_at_start: float | None = None
         self.kl = 0.0
         self.taken = 0
+        if config.kl_coefficient > 0:
+            actor.remember()
         self.good = self._state()
         self.good_steps = 0
 
@@ -50,7 +52,9 @@ class ActorTraining:
         on_progress: Callable[[float], None],
     ) -> ActorFigures:
         """Take the steps of all passes, or as many as the budget allows. `episodes` names the episode of each turn."""
-        plan = [actor_batches(rows, self.config.actor_batch_turns, generator) for _ in range(self.config.actor_epochs)]
+        config = self.config
+        passes = 1 if config.actor_utterances == "fresh" else config.actor_epochs
+        plan = [actor_batches(rows, config.actor_batch_turns, generator) for _ in range(passes)]
         planned = sum(len(batches) for batches in plan)
         steps: list[Descent] = []
         tokens_trained = 0
@@ -63,7 +67,7 @@ class ActorTraining:
                 step = descend(
                     self.optimiser,
                     self.losses(batch, len(turns)),
-                    self.config.max_grad_norm,
+                    config.max_grad_norm,
                     whose="actor",
                     episodes=[episodes[turn] for turn in turns],
                     approves=self._is_within_budget,
@@ -78,7 +82,7 @@ class ActorTraining:
             first_pass = self.now.clone() if first_pass is None else first_pass
             if stopped:
                 break
-        if not stopped:
+        if not stopped and config.kl_budget is not None:
             self._measure_again(rows)
             stopped = not self._is_within_budget()
         if stopped:
@@ -90,16 +94,30 @@ class ActorTraining:
         """Parts of J_π of one step; remembers the log-probs they were made of."""
         for rows_together in micro_batches(rows, self.config.max_tokens_per_microbatch):
             tokens = collate(rows_together, self.actor.device)
-            logprobs = self.actor.logprobs(tokens, self.table.temperature[tokens.table])
+            temperature = self.table.temperature[tokens.table]
+            logits = self.actor.logits(tokens)
+            logprobs = token_logprobs(logits, tokens.targets, temperature)
             self.now[tokens.table] = logprobs.detach()
             self.seen.append(tokens.table)
-            yield policy_gradient_loss(
-                logprobs,
-                self.table.behaviour_logprobs[tokens.table],
-                self.advantage[self.table.turn[tokens.table]],
-                turns,
-                self.config.max_importance_ratio,
-            )
+            loss = self.objective(logprobs, tokens, turns)
+            if self.config.kl_coefficient > 0:
+                kl = exact_kl(logits, self.actor.reference_logits(tokens), temperature)
+                loss = loss + self.config.kl_coefficient * kl.sum() / turns
+            yield loss
+
+    def objective(self, logprobs: Float[Tensor, "tokens"], tokens: TokenBatch, turns: int) -> Float[Tensor, ""]:
+        """The part of J_π that these tokens are, by the config's objective."""
+        config, advantage = self.config, self.advantage[tokens.table]
+        behaviour = self.table.behaviour_logprobs[tokens.table]
+        if config.actor_objective == "awr":
+            return awr_loss(logprobs, advantage, turns, config.awr_beta, config.awr_max_weight)
+        if config.actor_objective == "imitation":
+            return imitation_loss(logprobs, (advantage > 0).float(), turns)
+        if config.actor_objective == "reinforce":
+            return policy_gradient_loss(logprobs, behaviour, advantage, turns, config.max_importance_ratio)
+        start = self.start[tokens.table]
+        low, high, ratio = config.clip_low, config.clip_high, config.max_importance_ratio
+        return clipped_policy_loss(logprobs, start, behaviour, advantage, turns, low, high, ratio)
 
     @torch.no_grad()
     def _measure_again(self, rows: Sequence[Row]) -> None:
@@ -127,8 +145,9 @@ class ActorTraining:
         if self.config.kl_budget is not None and kl > self.config.kl_budget:
             return False
         self.kl = kl
-        self.good = self._state()
         self.good_steps = self.taken
+        if self.config.kl_budget is not None:
+            self.good = self._state()
         return True
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -145,16 +164,17 @@ class ActorTraining:
         behaviour = self.table.behaviour_logprobs
         ratio = (first_pass - behaviour).exp()
         c = self.config.max_importance_ratio
-        turns = turn_ratio(first_pass, behaviour, self.table.turn, len(self.advantage))[torch.unique(self.table.turn)]
+        turns = int(self.table.turn.max()) + 1
+        of_turns = turn_ratio(first_pass, behaviour, self.table.turn, turns)[torch.unique(self.table.turn)]
         return ActorFigures(
             steps=len(steps),
-            steps_kept=self.good_steps,
+            steps_kept=self.good_steps if stopped else self.taken,
             loss=sum(step.loss for step in steps) / len(steps),
             grad_norm=sum(step.grad_norm for step in steps) / len(steps),
             importance_ratio_mean=ratio.mean().item(),
             importance_ratio_max=ratio.max().item(),
             importance_truncated_share=(ratio > c).float().mean().item(),
-            effective_sample_size=effective_sample_size(turns.clamp(max=c)).item(),
+            effective_sample_size=effective_sample_size(of_turns.clamp(max=c)).item(),
             kl_at_start=self.kl_at_start if self.kl_at_start is not None else 0.0,
             kl_to_start=self.kl,
             stopped_by_kl=stopped,

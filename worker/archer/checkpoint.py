@@ -1,6 +1,5 @@
 """The learner's state on disk: written whole or not at all, read only into the architecture that wrote it."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import torch
 
 from worker.archer.actor import ADAPTER, Actor
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import Critic
 
-FORMAT = 1
+FORMAT = 2
 
 Architecture = dict[str, str]
 
@@ -19,20 +18,13 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be restored; the message says what differs and what to do."""
 
 
-def critic_architecture(critic: DoubleCritic) -> Architecture:
-    """What a critic's numbers mean anything for: its heads, its encoder, and a frozen encoder's very weights."""
-    hidden = critic.heads.hidden
+def critic_architecture(critic: Critic) -> Architecture:
+    """What a critic's numbers mean anything for: its heads, what it reads with, and a frozen reader's very weights."""
+    heads = critic.heads
     described = {
-        "critic heads": f"{critic.encoder.width} -> {hidden} -> 1",
-        "encoder": f"{critic.encoder.model.config.model_type}, {critic.encoder.model.num_parameters()} parameters",
-        "encoder is trained": str(critic.trains_encoder),
+        "critic heads": f"{len(heads.q)} {heads.kind}, {heads.state_width} and {heads.action_width} -> {heads.hidden}"
     }
-    if not critic.trains_encoder:
-        digest = hashlib.sha256()
-        for name, weight in sorted(critic.encoder.model.state_dict().items()):
-            digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-        described["frozen encoder's weights"] = digest.hexdigest()[:16]
-    return described
+    return described | critic.reader.architecture()
 
 
 def actor_architecture(actor: Actor) -> Architecture:

@@ -1,46 +1,69 @@
-"""Fits Q and V to turns by one-step TD; knows features and turns, nothing of tokens or of the actor."""
+"""Fits Q and V to whole episodes; knows what was read of the turns and what they earned, nothing of the actor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worker.archer.config import ArcherConfig
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import Critic
 from worker.archer.descent import Descent, descend
-from worker.archer.losses import q_loss, v_loss
-from worker.archer.returns import td_target
+from worker.archer.dialogues import Dialogues
+from worker.archer.losses import expectile_weight
+from worker.archer.returns import retrace_target
 from worker.archer.target import TargetCritic
-from worker.archer.types import CriticBatch
+from worker.archer.types import Features
 
-Features = Float[Tensor, "texts width"]
+FreshValues = Callable[[Sequence[int]], Float[Tensor, "ensemble turns"]]
+"""Q̄ of an utterance that the policy says now, for each of these turns' observations."""
+
+
+class Lessons(NamedTuple):
+    """What a critic is fitted to in one update."""
+
+    dialogues: Dialogues
+    places: object
+    """The reader's, of all turns."""
+    features: Features | None
+    """Of all turns, where the reader never moves; None has each step read anew."""
+    episodes: Sequence[range]
+    """The turns of each episode that may be learned from."""
+    names: Sequence[str]
+    """The episode of each turn."""
+    fresh_values: FreshValues | None
+    """Where V is to be the mean over sampled utterances."""
+
+
+class Targets(NamedTuple):
+    """What Q and V of some turns are to become, without gradient."""
+
+    q: Float[Tensor, "ensemble turns"]
+    v: Float[Tensor, "ensemble turns"]
 
 
 def train_critic(
-    critic: DoubleCritic,
+    critic: Critic,
     target: TargetCritic,
     optimiser: torch.optim.Optimizer,
-    texts: Sequence[str],
-    turns: CriticBatch,
-    features: Features | None,
+    lessons: Lessons,
     config: ArcherConfig,
     generator: torch.Generator,
-    episodes: Sequence[str],
 ) -> list[Descent]:
-    """Take `critic_steps` steps over shuffled turns, a Polyak step of the targets after each.
-
-    `features` are those of a frozen encoder, computed once; None has each step encode its texts, with gradient.
-    """
+    """Take `critic_steps` steps over shuffled episodes, a Polyak step of the targets after each."""
     steps = []
     waiting: list[int] = []
     for _ in range(config.critic_steps):
-        if not waiting:
-            waiting = torch.randperm(len(episodes), generator=generator).tolist()
-        chosen, waiting = waiting[: config.critic_batch_turns], waiting[config.critic_batch_turns :]
-        batch = take(turns, chosen)
-        losses = critic_losses(critic, target, texts, batch, features, config)
-        named = [episodes[turn] for turn in chosen]
+        chosen: list[int] = []
+        while len(chosen) < config.critic_batch_turns:
+            if not waiting:
+                if chosen:
+                    break  # no turn twice in a step
+                waiting = torch.randperm(len(lessons.episodes), generator=generator).tolist()
+            chosen += lessons.episodes[waiting.pop()]
+        losses = critic_losses(critic, target, lessons, chosen, config)
+        named = [lessons.names[turn] for turn in chosen]
         step = descend(optimiser, losses, config.max_grad_norm, whose="critic", episodes=named)
         assert step is not None  # nothing vetoes a critic's step
         steps.append(step)
@@ -48,51 +71,57 @@ def train_critic(
     return steps
 
 
-def take(turns: CriticBatch, places: Sequence[int]) -> CriticBatch:
-    """The batch of these turns."""
-    index = torch.tensor(places, device=turns.reward.device)
-    return CriticBatch(*(column[index] for column in turns))
-
-
 def critic_losses(
-    critic: DoubleCritic,
-    target: TargetCritic,
-    texts: Sequence[str],
-    batch: CriticBatch,
-    features: Features | None,
-    config: ArcherConfig,
+    critic: Critic, target: TargetCritic, lessons: Lessons, turns: Sequence[int], config: ArcherConfig
 ) -> Iterator[Float[Tensor, ""]]:
-    """Parts of J_Q + J_V, in units of the rewards' scale squared; they sum to the batch's loss however it is split."""
-    turns = len(batch.reward)
-    turns_a_pass = turns
-    if features is None:  # three texts a turn go through the encoder with their gradients
-        turns_a_pass = max(1, config.max_tokens_per_microbatch // (3 * critic.encoder.max_tokens))
-    for start in range(0, turns, turns_a_pass):
-        part = CriticBatch(*(column[start : start + turns_a_pass] for column in batch))
-        q_part, v_part = twin_losses(critic, target, texts, part, features, config.gamma)
-        share_of_q = len(part.reward) / turns
-        share_of_v = part.weight.sum() / batch.weight.sum()
-        yield (q_part * share_of_q + v_part * share_of_v) / critic.heads.scale.square()
+    """Parts of J_Q + J_V of whole episodes; they sum to the step's loss however it is split.
+
+        J_Q = Σᵢ mean_b ℓ(Qᵢ, yᵢ_b)        J_V = Σᵢ Σ_b w_b ℓ(Vᵢ, Q̄ᵢ_b) / Σ_b w_b
+
+    ℓ is the heads' own error: squared (Zhou et al. 2024), or a cross-entropy. w = min(ρ, c) where V is a mean over logged
+    replies, |e - 1(u<0)| where it is an expectile, 1 where replies are sampled for it.
+    """
+    dialogues = lessons.dialogues.take(turns)
+    targets = critic_targets(target, lessons, turns, dialogues, config)
+    parts = [list(turns)] if lessons.features is not None else critic.reader.parts(lessons.places, turns)
+    slot = {turn: place for place, turn in enumerate(turns)}
+    weight_sum = dialogues.weight.sum()
+    with critic.reader.active():
+        for part in parts:
+            places = [slot[turn] for turn in part]
+            features = read(critic, lessons, part, following=False)
+            q = critic.heads.error(critic.heads.q_logits(features.action), targets.q[:, places])
+            v_logits = critic.heads.v_logits(features.observation)
+            v = critic.heads.error(v_logits, targets.v[:, places])
+            if config.value == "expectile":
+                below = targets.v[:, places] - critic.heads.value(v_logits).detach()
+                v_part = (expectile_weight(below, config.expectile) * v).sum() / len(turns)
+            elif config.value == "sampled":
+                v_part = v.sum() / len(turns)
+            else:
+                v_part = (dialogues.weight[places] * v).sum() / weight_sum
+            yield q.sum() / len(turns) + v_part
 
 
-def twin_losses(
-    critic: DoubleCritic,
-    target: TargetCritic,
-    texts: Sequence[str],
-    batch: CriticBatch,
-    features: Features | None,
-    gamma: float,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """J_Q and J_V of turns that go through together."""
-    if features is None:
-        used, places = torch.unique(torch.cat(batch[:3]), return_inverse=True)
-        observation, utterance, following = places.chunk(3)
-        batch = batch._replace(observation=observation, utterance=utterance, next_observation=following)
-        read = [texts[place] for place in used.tolist()]
-        features, slow = critic.encode(read), target.encode(read)
-    else:
-        slow = features
-    y = td_target(batch.reward, target.v(slow[batch.next_observation]), batch.bootstraps, gamma)
-    target_q = target.q(slow[batch.observation], slow[batch.utterance])
-    q = critic.q(features[batch.observation], features[batch.utterance])
-    return q_loss(q, y), v_loss(critic.v(features[batch.observation]), target_q, batch.weight)
+@torch.no_grad()
+def critic_targets(
+    target: TargetCritic, lessons: Lessons, turns: Sequence[int], dialogues: Dialogues, config: ArcherConfig
+) -> Targets:
+    """Where Q goes (returns.retrace_target) and where V goes (Q̄ of the logged or of a fresh utterance)."""
+    with target.reader.active():
+        features = read(target, lessons, turns, following=True)
+    q, v_following = target.q(features), target.v_following(features)
+    if config.pessimistic_targets:
+        q, v_following = q.amin(dim=0).expand_as(q), v_following.amin(dim=0).expand_as(q)
+    y = retrace_target(
+        dialogues.reward, q, v_following, dialogues.bootstraps, dialogues.ends, dialogues.trace, config.gamma
+    )
+    return Targets(y, q if lessons.fresh_values is None else lessons.fresh_values(turns))
+
+
+def read(critic: Critic, lessons: Lessons, turns: Sequence[int], *, following: bool) -> Features:
+    """Features of these turns: kept ones where the reader never moves."""
+    if lessons.features is None:
+        return critic.reader.read(lessons.places, turns, following=following)
+    place = torch.tensor(turns, device=lessons.features.observation.device)
+    return Features(*(column[place] for column in lessons.features))

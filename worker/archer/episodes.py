@@ -1,12 +1,8 @@
-"""Turns seen as episodes: where one ends, whether anything can be learned, and the index form that the critic reads."""
+"""Turns seen as episodes: where one ends, and whether anything can be learned."""
 
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from worker.archer.types import CriticBatch, Transition, TransitionError
+from worker.archer.types import Transition, TransitionError
 
 
 def episode_ends(transitions: Sequence[Transition]) -> list[bool]:
@@ -38,28 +34,3 @@ def reason_to_leave_actor(transitions: Sequence[Transition], ends: Sequence[bool
     if len(set(totals.values())) == 1 and len(last) == 1 and len(earlier) <= 1:
         return "all episodes were rewarded alike"
     return None
-
-
-def index_texts(
-    transitions: Sequence[Transition], weight: Float[Tensor, "turns"], device: torch.device
-) -> tuple[list[str], CriticBatch]:
-    """Each distinct text once, and the turns as places among them."""
-    places: dict[str, int] = {}
-
-    def place(text: str) -> int:
-        return places.setdefault(text, len(places))
-
-    observation = [place(transition.observation) for transition in transitions]
-    utterance = [place(transition.utterance) for transition in transitions]
-    # Where nothing follows, any place will do: the value read there is multiplied by zero.
-    following = [0 if t.next_observation is None else place(t.next_observation) for t in transitions]
-    bootstraps = [float(not t.terminal and t.next_observation is not None) for t in transitions]
-    batch = CriticBatch(
-        observation=torch.tensor(observation),
-        utterance=torch.tensor(utterance),
-        next_observation=torch.tensor(following),
-        reward=torch.tensor([transition.reward for transition in transitions], dtype=torch.float32),
-        bootstraps=torch.tensor(bootstraps),
-        weight=weight,
-    )
-    return list(places), CriticBatch(*(column.to(device) for column in batch))

@@ -1,7 +1,9 @@
 """One update of actor and critic from logged turns, and the state that outlives it; knows no rows, engine or queue."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,19 +11,20 @@ from torch import Tensor
 
 from worker.archer.actor import Actor
 from worker.archer.actor_training import ActorTraining
-from worker.archer.advantages import normalise_advantages, pessimistic_advantage
+from worker.archer.advantages import best_candidates, normalise_advantages
 from worker.archer.checkpoint import actor_architecture, critic_architecture, read_checkpoint, write_checkpoint
 from worker.archer.clock import PhaseClock, peak_memory_bytes
 from worker.archer.config import ArcherConfig
-from worker.archer.critic import DoubleCritic
-from worker.archer.critic_training import train_critic
+from worker.archer.critic import Critic
 from worker.archer.descent import NonFiniteUpdateError
-from worker.archer.episodes import episode_ends, index_texts, reason_to_leave_actor
-from worker.archer.importance import turn_ratio
-from worker.archer.returns import explained_variance, monte_carlo_returns
+from worker.archer.episodes import episode_ends, reason_to_leave_actor
+from worker.archer.fresh import Decode, say_anew
+from worker.archer.importance import effective_sample_size, turn_ratio
 from worker.archer.rows import Row, build_rows, build_table, collate, micro_batches
 from worker.archer.target import TargetCritic
-from worker.archer.types import CriticFigures, Figures, TokenTable, Transition, TransitionError
+from worker.archer.traces import full_product_trace, length_normalised_trace
+from worker.archer.types import ActorFigures, CriticFigures, Figures, TokenTable, Transition, TransitionError
+from worker.archer.valuing import Valuing
 
 __all__ = ["Learner", "NonFiniteUpdateError"]
 
@@ -38,15 +41,20 @@ def ignore_progress(fraction: float) -> None:
 class Learner:
     """An actor, a critic with its targets, and their optimisers."""
 
-    def __init__(self, actor: Actor, critic: DoubleCritic, config: ArcherConfig, *, seed: int = 0) -> None:
+    def __init__(
+        self, actor: Actor, critic: Critic, config: ArcherConfig, *, decode: Decode | None = None, seed: int = 0
+    ) -> None:
         self.actor = actor
         self.critic = critic
         self.config = config
+        self.decode = decode
         self.target = TargetCritic(critic)
         self.generator = torch.Generator().manual_seed(seed)
+        self.updates = 0
+        """How often the critic learned; a warm-up counts them."""
         groups = [{"params": list(critic.heads.parameters()), "lr": config.critic_lr}]
-        if critic.trains_encoder:
-            groups.append({"params": list(critic.encoder.parameters()), "lr": config.encoder_lr})
+        if critic.reader.trains:
+            groups.append({"params": list(critic.reader.trained().values()), "lr": config.reader_lr})
         self.critic_optimiser = torch.optim.AdamW(groups, weight_decay=config.critic_weight_decay)
         # No decay on the LoRA: a pull to zero is a pull of a promoted adapter back to its base.
         self.actor_optimiser = torch.optim.AdamW(actor.parameters(), lr=config.actor_lr, weight_decay=0.0)
@@ -59,45 +67,41 @@ class Learner:
             raise TransitionError("No turns were given: there is nothing to learn from.")
         for transition in transitions:
             self.actor.check_vocabulary(transition.prompt_ids + transition.completion_ids)
+        given = transitions
+        transitions = [self._without_actor_if_long(transition) for transition in given]
         clock = PhaseClock()
         ends = episode_ends(transitions)
         rows = build_rows(transitions, self.config.max_prompt_tokens)
         table = build_table(transitions, self.actor.device)
         with clock.phase("start log-probs"):
             start = self.start_logprobs(rows, table, transitions)
-        ratio = turn_ratio(start, table.behaviour_logprobs, table.turn, len(transitions))
-        weight = ratio.clamp(max=self.config.max_importance_ratio)
-        critic_figures, advantage, texts_cut = self._learn_values(transitions, ends, weight, clock)
+        valuing = self._valuing(transitions, ends, start, table)
+        critic_figures = valuing.learn(self.critic_optimiser, self.generator, clock)
+        self.updates += 1
         on_progress(CRITIC_PROGRESS)
 
-        trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
-        skipped = reason_to_leave_actor(transitions, ends)
-        if skipped is None:
-            flat_below = FLAT_SHARE * self.critic.heads.scale.item()
-            advantage[trains] = normalise_advantages(advantage[trains], flat_below, self.config.max_advantage)
-            if not advantage[trains].any():
-                skipped = "the critic values all replies alike"
+        skipped = reason_to_leave_actor(transitions, ends) or self._reason_to_wait(critic_figures)
         actor_figures = None
         if skipped is None:
-            training = ActorTraining(self.actor, self.actor_optimiser, table, start, advantage, self.config)
             with clock.phase("actor"):
-                actor_figures = training.run(
+                actor_figures, skipped = self._teach_actor(
+                    transitions,
                     rows,
-                    [transition.episode for transition in transitions],
-                    self.generator,
+                    table,
+                    start,
+                    valuing,
                     lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
                 )
-            if actor_figures.steps_kept == 0:
-                skipped = "its first step spent the whole KL budget and was undone; lower actor_lr"
         on_progress(1.0)
         seconds = clock.total
         return Figures(
             turns=len(transitions),
-            actor_turns=int(trains.sum()),
+            actor_turns=sum(transition.trains_actor for transition in transitions),
             episodes=sum(ends),
             rows=len(rows),
             prompts_cut=sum(t.trains_actor and len(t.prompt_ids) > self.config.max_prompt_tokens for t in transitions),
-            texts_cut=texts_cut,
+            replies_too_long=sum(t.trains_actor for t in given) - sum(t.trains_actor for t in transitions),
+            texts_cut=valuing.count_cut(),
             critic=critic_figures,
             actor=actor_figures,
             actor_skipped=skipped,
@@ -106,61 +110,134 @@ class Learner:
             peak_memory_bytes=peak_memory_bytes(self.actor.device),
         )
 
+    def _without_actor_if_long(self, transition: Transition) -> Transition:
+        """A reply beyond the bound would decide how much memory an update takes: the critic alone reads it."""
+        if transition.trains_actor and len(transition.completion_ids) > self.config.max_completion_tokens:
+            return dataclasses.replace(transition, trains_actor=False)
+        return transition
+
     @torch.no_grad()
     def start_logprobs(
         self, rows: Sequence[Row], table: TokenTable, transitions: Sequence[Transition]
     ) -> Float[Tensor, "tokens"]:
-        """log π₀ of each trained token: what was logged where π₀ itself spoke, computed where an older policy did."""
+        """log π₀ of each trained token: what was logged where π₀ itself spoke, computed where an older policy did.
+
+        The logged ones throughout where nothing asks how likely a logged reply is: V and the actor take fresh ones, and
+        no trace is left.
+        """
         start = table.behaviour_logprobs.clone()
+        config = self.config
+        if config.value == "sampled" and config.trace == "none" and config.actor_utterances == "fresh":
+            return start
         turn = table.turn.tolist()
         older = [row for row in rows if not all(transitions[turn[span.table]].on_policy for span in row.spans)]
-        for rows_together in micro_batches(older, self.config.max_tokens_per_microbatch):
+        for rows_together in micro_batches(older, config.max_tokens_per_microbatch):
             tokens = collate(rows_together, self.actor.device)
             start[tokens.table] = self.actor.logprobs(tokens, table.temperature[tokens.table])
         return start
 
-    def _learn_values(
-        self, transitions: Sequence[Transition], ends: Sequence[bool], weight: Float[Tensor, "turns"], clock: PhaseClock
-    ) -> tuple[CriticFigures, Float[Tensor, "turns"], int]:
-        """Train Q and V on the turns; then the advantage of each, and how many texts the encoder cut."""
-        texts, turns = index_texts(transitions, weight, self.actor.device)
-        with clock.phase("encode"), torch.no_grad():
-            features = self.critic.encode(texts)
-            texts_cut = self.critic.encoder.count_cut(texts)
-        after = (self.target.v(features[turns.next_observation]).amin(dim=0) * turns.bootstraps).tolist()
-        observed = monte_carlo_returns([t.reward for t in transitions], ends, after, self.config.gamma)
-        returns = turns.reward.new_tensor(observed)
-        self.critic.heads.calibrate(returns)
-        self.target.copy_units(self.critic)
-        with torch.no_grad():
-            before = self.critic.q(features[turns.observation], features[turns.utterance]).amin(dim=0)
-        with clock.phase("critic"):
-            steps = train_critic(
-                self.critic,
-                self.target,
-                self.critic_optimiser,
-                texts,
-                turns,
-                None if self.critic.trains_encoder else features,
-                self.config,
-                self.generator,
-                [transition.episode for transition in transitions],
-            )
-        with clock.phase("encode"), torch.no_grad():
-            features = self.critic.encode(texts) if self.critic.trains_encoder else features
-            q = self.critic.q(features[turns.observation], features[turns.utterance])
-            advantage = pessimistic_advantage(q, self.critic.v(features[turns.observation]))
-        figures = CriticFigures(
-            steps=len(steps),
-            loss=steps[-1].loss,
-            grad_norm=sum(step.grad_norm for step in steps) / len(steps),
-            explained_variance_before=explained_variance(before, returns),
-            explained_variance=explained_variance(q.amin(dim=0), returns),
-            advantage_mean=advantage.mean().item(),
-            advantage_sd=advantage.std(correction=0).item(),
-            advantage_positive_share=(advantage > 0).float().mean().item(),
+    def _valuing(
+        self,
+        transitions: Sequence[Transition],
+        ends: Sequence[bool],
+        start: Float[Tensor, "tokens"],
+        table: TokenTable,
+    ) -> Valuing:
+        config, turns = self.config, len(transitions)
+        ratio = turn_ratio(start, table.behaviour_logprobs, table.turn, turns)
+        if config.trace == "none":
+            trace = torch.zeros_like(ratio)
+        else:
+            measure = length_normalised_trace if config.trace == "length_normalised" else full_product_trace
+            trace = measure(start, table.behaviour_logprobs, table.turn, turns, config.lam)
+        return Valuing(
+            self.critic,
+            self.target,
+            self.config,
+            transitions,
+            ends,
+            ratio.clamp(max=config.max_importance_ratio),
+            trace,
+            lambda states, each: say_anew(self.actor, states, config, self.generator, self.decode, each=each),
         )
-        return figures, advantage, texts_cut
+
+    def _reason_to_wait(self, figures: CriticFigures) -> str | None:
+        """Why the actor may not trust the critic yet; None if it may."""
+        if self.updates <= self.config.warmup_updates:
+            return f"the critic warms up: update {self.updates} of {self.config.warmup_updates}"
+        gate = self.config.critic_gate
+        if gate is None:
+            return None
+        found = figures.rank_correlation
+        if found is None:
+            return "no two held-out turns had different returns, so nothing shows that the critic can be trusted"
+        if found < gate:
+            return (
+                f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation of "
+                f"{found:.2f} with what came, and critic_gate is {gate}"
+            )
+        return None
+
+    def _teach_actor(
+        self,
+        transitions: Sequence[Transition],
+        rows: Sequence[Row],
+        table: TokenTable,
+        start: Float[Tensor, "tokens"],
+        valuing: Valuing,
+        on_progress: Callable[[float], None],
+    ) -> tuple[ActorFigures | None, str | None]:
+        """The actor's figures, and why its adapter is as it was, if it is."""
+        config = self.config
+        if config.actor_utterances == "fresh":
+            transitions, advantage = self._fresh_lessons(transitions, valuing)
+            rows = build_rows(transitions, config.max_prompt_tokens)
+            table = build_table(transitions, self.actor.device)
+            start = table.behaviour_logprobs
+        else:
+            advantage = valuing.advantage()
+        trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
+        flat_below = FLAT_SHARE * self.critic.heads.scale.item()
+        if not rows or advantage[trains].std(correction=0) < flat_below:
+            return None, "the critic values all replies alike"
+        if config.normalise_advantages and config.actor_objective != "imitation":
+            advantage[trains] = normalise_advantages(advantage[trains], flat_below, config.max_advantage)
+        stale = torch.tensor([not transition.on_policy for transition in transitions], device=advantage.device)
+        advantage[stale & (advantage < 0)] *= config.stale_negative_weight
+        self._scale_step(start, table)
+        of_token = advantage[table.turn]
+        training = ActorTraining(self.actor, self.actor_optimiser, table, start, of_token, config)
+        figures = training.run(rows, [turn.episode for turn in transitions], self.generator, on_progress)
+        if figures.steps_kept == 0:
+            return figures, "its first step spent the whole KL budget and was undone; lower actor_lr"
+        return figures, None
+
+    def _fresh_lessons(
+        self, transitions: Sequence[Transition], valuing: Valuing
+    ) -> tuple[list[Transition], Float[Tensor, "turns"]]:
+        """Replies of the policy as it is now at logged states, and what the critic makes of them."""
+        config = self.config
+        wanted = config.actor_batch_turns * config.actor_epochs
+        able = [turn for turn in transitions if turn.trains_actor]
+        states = [able[place] for place in torch.randint(len(able), (wanted,), generator=self.generator).tolist()]
+        each = config.candidates if config.actor_objective == "imitation" else 1
+        said = say_anew(self.actor, states, config, self.generator, self.decode, each=each)
+        advantage = valuing.advantage_of(said)
+        if config.actor_objective == "imitation":
+            chosen = best_candidates(advantage.view(-1, each), 0.0).flatten().nonzero().flatten()
+            return [said[place] for place in chosen.tolist()], advantage[chosen]
+        return said, advantage
+
+    def _scale_step(self, start: Float[Tensor, "tokens"], table: TokenTable) -> None:
+        """Set the actor's learning rate for this update."""
+        share = 1.0
+        if self.config.scale_lr_by_ess:
+            turns = torch.unique(table.turn)
+            ratio = turn_ratio(start, table.behaviour_logprobs, table.turn, int(turns.max()) + 1)[turns]
+            weight = ratio.clamp(max=self.config.max_importance_ratio)
+            share = effective_sample_size(weight).item() / len(turns)
+        for group in self.actor_optimiser.param_groups:
+            group["lr"] = self.config.actor_lr * share
 
     # What outlives an update.
 
@@ -168,9 +245,10 @@ class Learner:
         """Write what an equal learner needs to go on to the bit: networks, optimisers, random state."""
         state = {
             "critic": {
-                "online": _trained(self.critic),
-                "target": _trained(self.target.network),
+                "online": self.critic.state(),
+                "target": self.target.state(),
                 "optimiser": self.critic_optimiser.state_dict(),
+                "updates": self.updates,
             },
             "actor": {"adapter": self.actor.adapter_state(), "optimiser": self.actor_optimiser.state_dict()},
             "generator": self.generator.get_state(),
@@ -189,17 +267,9 @@ class Learner:
         self.actor_optimiser.load_state_dict(state["actor"]["optimiser"])
         self.generator.set_state(state["generator"])
 
-    def _load_critic(self, state: dict[str, dict[str, dict[str, Tensor]]]) -> None:
-        # A frozen encoder is not in the file; its fingerprint was compared instead.
-        for network, part in ((self.critic, "online"), (self.target.network, "target")):
-            network.load_state_dict(network.state_dict() | state["critic"][part])
+    def _load_critic(self, state: dict[str, Any]) -> None:
+        # What never moves is not in the file; its fingerprint was compared instead.
+        self.critic.load_state(state["critic"]["online"])
+        self.target.load_state(state["critic"]["target"])
         self.critic_optimiser.load_state_dict(state["critic"]["optimiser"])
-
-
-def _trained(critic: DoubleCritic) -> dict[str, Tensor]:
-    """The critic's weights without a frozen encoder's, which come from their own folder."""
-    return {
-        name: weight
-        for name, weight in critic.state_dict().items()
-        if critic.trains_encoder or not name.startswith("encoder.")
-    }
+        self.updates = state["critic"]["updates"]

@@ -36,6 +36,8 @@ class Transition:
     temperature: float
     trains_actor: bool
     """False: the critic learns from this turn, the actor does not."""
+    next_prompt_ids: tuple[int, ...] | None = None
+    """next_observation as tokens; read after an episode's last turn alone, since before it the next prompt says so."""
     on_policy: bool = False
     """True: the very policy that the actor starts from sampled it, so μ needs no pass to measure."""
 
@@ -79,16 +81,13 @@ class TokenTable(NamedTuple):
     behaviour_logprobs: Float[Tensor, "tokens"]
 
 
-class CriticBatch(NamedTuple):
-    """Turns for the critic; a text is its place in one list without repeats: observations come back as next ones."""
+class Features(NamedTuple):
+    """What a critic read of some turns, in their order."""
 
-    observation: Int[Tensor, "batch"]
-    utterance: Int[Tensor, "batch"]
-    next_observation: Int[Tensor, "batch"]
-    reward: Float[Tensor, "batch"]
-    bootstraps: Float[Tensor, "batch"]
-    weight: Float[Tensor, "batch"]
-    """min(ρ, c) of the turn, for the mean that V is."""
+    observation: Float[Tensor, "turns state"]
+    action: Float[Tensor, "turns action"]
+    following: Float[Tensor, "turns state"]
+    """Of the next observation; zeros where none is known, and wherever nobody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,17 @@ class CriticFigures:
     advantage_mean: float
     advantage_sd: float
     advantage_positive_share: float
+    held_out_turns: int
+    """The turns that the four figures below are of: those the critic never learned from, or all where none is kept."""
+    rank_correlation: float | None
+    """Of Q with what came; what critic_gate asks for."""
+    held_out_explained_variance: float | None
+    calibration_error: float | None
+    twin_gap: float | None
+    advantage_spread: float | None
+    """How much replies sampled at one state differ in Q, in sd of Q over states; None where none were sampled."""
+    mean_trace_length: float
+    """Turns whose rewards reach a turn through the traces; 0 is one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,10 @@ class Figures:
     rows: int
     """Sequences the actor read: turns whose prompts grow from one another share one."""
     prompts_cut: int
+    replies_too_long: int
+    """Turns that trained the critic only, because their replies were longer than max_completion_tokens."""
     texts_cut: int
+    """Texts (or turns) of which the critic read less than there was."""
     critic: CriticFigures
     actor: ActorFigures | None
     actor_skipped: str | None
