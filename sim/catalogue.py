@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sim.guess_my_city.game import GuessMyCity
 from sim.riddles.players import Habits
 from sim.shop.task import MiniShop
+from sim.support.task import SupportDesk
 from sim.task import Task
 from sim.twenty_questions.everyday import EVERYDAY
 from sim.twenty_questions.game import TwentyQuestions
@@ -17,6 +18,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     ),
     "guess-my-city": lambda: GuessMyCity("guess-my-city", Habits(guessing=0.3, thinking=0.9, glances=2)),
     "mini-webshop": lambda: MiniShop("mini-webshop"),
+    "support-desk": lambda: SupportDesk("support-desk"),
 }
 
 

@@ -55,6 +55,10 @@ class Task(ABC):
     def demonstrate(self, seed: int) -> Sequence[str]:
         """What a poor scripted agent says in `game(seed)`, utterance by utterance: the data a policy starts from."""
 
+    def delay(self, seed: int) -> int | None:
+        """How many conversations later the outcome of `game(seed)` is told, 0 for at once; None where it never is."""
+        return 0
+
     @abstractmethod
     def vocabulary(self) -> Sequence[str]:
         """Every word that user or agent may say, for a tokenizer of whole words; sorted, no repeats."""
