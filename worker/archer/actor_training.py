@@ -82,7 +82,7 @@ class ActorTraining:
             first_pass = self.now.clone() if first_pass is None else first_pass
             if stopped:
                 break
-        if not stopped and config.kl_budget is not None:
+        if not stopped:
             self._measure_again(rows)
             stopped = not self._is_within_budget()
         if stopped:
@@ -168,7 +168,7 @@ class ActorTraining:
         of_turns = turn_ratio(first_pass, behaviour, self.table.turn, turns)[torch.unique(self.table.turn)]
         return ActorFigures(
             steps=len(steps),
-            steps_kept=self.good_steps if stopped else self.taken,
+            steps_kept=self.good_steps,
             loss=sum(step.loss for step in steps) / len(steps),
             grad_norm=sum(step.grad_norm for step in steps) / len(steps),
             importance_ratio_mean=ratio.mean().item(),
