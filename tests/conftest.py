@@ -10,8 +10,8 @@ configure_logging(LogSettings())
 # Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports
 # it. Not config and types: they check their own values, with errors that say what to do.
 ARITHMETIC = (
-    "actor actor_training advantages critic critic_training diagnostics distributions episodes importance learner "
-    "losses returns rows target traces"
+    "actor actor_training advantages critic critic_training diagnostics dialogues distributions episodes heads "
+    "importance learner losses returns rows target text_reader token_reader traces valuing"
 )
 install_import_hook([f"worker.archer.{module}" for module in ARITHMETIC.split()], "beartype.beartype")
 

@@ -1,15 +1,17 @@
 """A tiny actor and critic, fresh for each test from folders written once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.tiny_encoder import write_tiny_encoder
 from tests.fixtures.tiny_model import write_tiny_adapter, write_tiny_model
+from tests.unit.archer.networks import Networks
 from worker.archer.actor import Actor
 from worker.archer.config import ArcherConfig
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import build_critic
 from worker.archer.learner import Learner
 
 
@@ -46,7 +48,20 @@ def config() -> ArcherConfig:
 def make_learner(model_folder: Path, encoder_folder: Path) -> Callable[..., Learner]:
     def make(config: ArcherConfig, *, seed: int = 0, adapter: Path | None = None) -> Learner:
         actor = Actor.from_pretrained(model_folder, config, adapter=adapter, seed=seed)
-        critic = DoubleCritic.from_pretrained(encoder_folder, config, seed=seed)
-        return Learner(actor, critic, config, seed=seed)
+        critic = build_critic(actor, encoder_folder, config, seed=seed)
+        return Learner(actor, critic, config, decode=lambda ids: " ".join(map(str, ids)), seed=seed)
 
     return make
+
+
+@pytest.fixture
+def networks_with(model_folder: Path, encoder_folder: Path, config: ArcherConfig) -> Callable[..., Networks]:
+    def build(**changes: object) -> Networks:
+        return Networks(model_folder, encoder_folder, replace(config, **changes))  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def networks(networks_with: Callable[..., Networks]) -> Networks:
+    return networks_with()

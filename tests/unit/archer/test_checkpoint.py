@@ -9,7 +9,7 @@ from tests.fixtures.tiny_encoder import write_tiny_encoder
 from tests.fixtures.transitions import dialogue
 from worker.archer.actor import Actor
 from worker.archer.checkpoint import CheckpointError
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import build_critic
 from worker.archer.learner import Learner
 
 MONDAY = dialogue("a", (0.0, 1.0)) + dialogue("b", (0.0, 0.0)) + dialogue("c", (0.5,))
@@ -24,8 +24,8 @@ def shuffled(config):
 
 def everything(learner):
     return {
-        **{f"critic {name}": weight for name, weight in learner.critic.state_dict().items()},
-        **{f"target {name}": weight for name, weight in learner.target.network.state_dict().items()},
+        **{f"critic {name}": weight for name, weight in learner.critic.state().items()},
+        **{f"target {name}": weight for name, weight in learner.target.state().items()},
         **{f"actor {name}": weight for name, weight in learner.actor.adapter_state().items()},
     }
 
@@ -64,23 +64,25 @@ def test_a_checkpoint_holds_no_frozen_encoder(make_learner, shuffled, tmp_path):
     learner.save(tmp_path / "critic.pt")
     saved = torch.load(tmp_path / "critic.pt", weights_only=True)["state"]["critic"]["online"]
     assert saved
-    assert not [name for name in saved if name.startswith("encoder")]
+    assert not [name for name in saved if not name.startswith(("heads.", "units."))]
 
 
 def test_heads_of_another_width_are_refused_by_name(make_learner, shuffled, tmp_path):
     make_learner(shuffled).save(tmp_path / "critic.pt")
     other = make_learner(replace(shuffled, critic_hidden=8))
-    with pytest.raises(CheckpointError, match="critic heads: it has '32 -> 16 -> 1', this learner '32 -> 8 -> 1'"):
+    with pytest.raises(
+        CheckpointError,
+        match="critic heads: it has '2 scalar, 32 and 64 -> 16', this learner '2 scalar, 32 and 64 -> 8'",
+    ):
         other.restore_critic(tmp_path / "critic.pt")
 
 
 def test_another_encoder_of_the_same_shape_is_refused(make_learner, shuffled, model_folder, tmp_path):
     make_learner(shuffled).save(tmp_path / "critic.pt")
-    stranger = DoubleCritic.from_pretrained(write_tiny_encoder(tmp_path / "encoder", seed=5), shuffled)
+    actor = Actor.from_pretrained(model_folder, shuffled)
+    stranger = build_critic(actor, write_tiny_encoder(tmp_path / "encoder", seed=5), shuffled)
     with pytest.raises(CheckpointError, match="frozen encoder's weights"):
-        Learner(Actor.from_pretrained(model_folder, shuffled), stranger, shuffled).restore_critic(
-            tmp_path / "critic.pt"
-        )
+        Learner(actor, stranger, shuffled).restore_critic(tmp_path / "critic.pt")
 
 
 def test_an_actor_of_another_rank_takes_the_critic_but_not_the_rest(make_learner, shuffled, tmp_path):

@@ -13,7 +13,7 @@ from worker.archer.config import ArcherConfig, ConfigError
 
 
 def test_a_configuration_survives_json():
-    changed = ArcherConfig(gamma=0.9, kl_budget=None, train_encoder=True)
+    changed = ArcherConfig(gamma=0.9, kl_budget=None, train_reader=True)
     assert ArcherConfig.from_json(json.loads(json.dumps(changed.to_json()))) == changed
 
 
@@ -40,7 +40,7 @@ def test_an_unknown_name_is_refused_and_named():
         ("actor_epochs", 0),
         ("actor_epochs", 1.5),
         ("actor_epochs", True),
-        ("train_encoder", 1),
+        ("train_reader", 1),
         ("kl_budget", 0.0),
         ("kl_budget", True),
         ("max_importance_ratio", 0.5),

@@ -1,10 +1,9 @@
 """Where episodes end, and the rule for leaving the actor alone."""
 
 import pytest
-import torch
 
 from tests.fixtures.transitions import dialogue, turn
-from worker.archer.episodes import episode_ends, index_texts, reason_to_leave_actor
+from worker.archer.episodes import episode_ends, reason_to_leave_actor
 from worker.archer.types import TransitionError
 
 
@@ -47,16 +46,3 @@ def test_turns_for_the_critic_alone_do_not_train_the_actor():
 )
 def test_any_difference_that_a_reply_could_have_made_does(rewards):
     assert reason(dialogue("a", rewards[0]), dialogue("b", rewards[1])) is None
-
-
-def test_texts_are_read_once_and_only_open_ends_bootstrap():
-    turns = [
-        *dialogue("a", (0.0, 1.0)),
-        *dialogue("b", (0.5,), terminal=False),
-        turn(episode="c", terminal=False, next_observation=None),
-    ]
-    texts, batch = index_texts(turns, torch.ones(4), torch.device("cpu"))
-    assert len(texts) == len(set(texts))
-    assert [texts[place] for place in batch.observation] == [each.observation for each in turns]
-    assert batch.next_observation[0] == batch.observation[1]
-    assert batch.bootstraps.tolist() == [1.0, 0.0, 1.0, 0.0]  # inside, real end, cut by a cap, nothing known to follow
