@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from worker.archer.adapters import adapter_parameters, add_adapter, copy_adapter, using
 from worker.archer.config import ArcherConfig
+from worker.archer.dialogues import bootstraps
 from worker.archer.reader import Reader, weights_digest
-from worker.archer.types import Features, Transition
+from worker.archer.types import Features, Transition, TransitionError
 
 CRITIC, CRITIC_TARGET = "critic", "critic_target"
 
@@ -75,6 +76,8 @@ class TokenReader(Reader[TokenIndex]):
         following_of: list[int] = []
         cut = 0
         for turn, transition in enumerate(transitions):
+            if not transition.prompt_ids:
+                raise _missing(transition, "prompt_ids")
             prompt = transition.prompt_ids[-longest_prompt:]
             reply = transition.completion_ids[:longest_reply]
             cut += len(prompt) < len(transition.prompt_ids) or len(reply) < len(transition.completion_ids)
@@ -90,13 +93,16 @@ class TokenReader(Reader[TokenIndex]):
             is_last = turn + 1 == len(transitions) or transitions[turn + 1].episode != transition.episode
             if not is_last:
                 following_of.append(turn + 1)
-            elif transition.next_prompt_ids is None or transition.terminal:
+            elif not bootstraps(transition):
                 following_of.append(-1)
             else:
+                if not transition.next_prompt_ids:
+                    raise _missing(transition, "next_prompt_ids, since it was cut and something follows it")
                 following_of.append(turn)
                 after = transition.next_prompt_ids[-longest_prompt:]
                 if after[: len(row.ids)] == row.ids:
-                    rows[-1] = row._replace(ids=after, following=(Place(len(after) - 1, turn),))
+                    # An episode may go on where another was cut: then the row ends for both.
+                    rows[-1] = row._replace(ids=after, following=(*row.following, Place(len(after) - 1, turn)))
                 else:
                     rows.append(ReadRow(after, (), (), (Place(len(after) - 1, turn),)))
                     needed.append(len(rows) - 1)
@@ -144,20 +150,21 @@ class TokenReader(Reader[TokenIndex]):
         after = torch.zeros_like(observation)
         if following:
             after = gathered("following")
-            next_slots = [slot.get(index.following_of[turn], -1) for turn in turns]
             onward = [place for place, turn in enumerate(turns) if index.following_of[turn] == turn + 1]
-            after[onward] = observation[[next_slots[place] for place in onward]]
+            after[onward] = observation[[slot[turns[place] + 1] for place in onward]]
         return Features(observation, action, after)
 
     def _alone(self, utterances: Sequence[tuple[int, ...]]) -> Float[Tensor, "turns width"]:
-        """The replies without what came before them."""
-        at_once = max(1, self.config.max_tokens_per_microbatch // max(map(len, utterances)))
-        ends = []
-        for start in range(0, len(utterances), at_once):
-            together = utterances[start : start + at_once]
-            hidden = self._hidden(together)
-            ends.append(hidden[list(range(len(together))), [len(ids) - 1 for ids in together]])
-        return torch.cat(ends)
+        """The replies without what came before them; zeros where a reply's tokens are not known."""
+        spoken = [place for place, ids in enumerate(utterances) if ids]
+        at_once = max(1, self.config.max_tokens_per_microbatch // max(1, *map(len, utterances)))
+        alone = torch.zeros(len(utterances), self.state_width, device=self.model.device)
+        for start in range(0, len(spoken), at_once):
+            places = spoken[start : start + at_once]
+            together = [utterances[place] for place in places]
+            ends = self._hidden(together)[list(range(len(together))), [len(ids) - 1 for ids in together]]
+            alone = alone.index_copy(0, torch.tensor(places, device=alone.device), ends)
+        return alone
 
     def _hidden(self, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "rows length width"]:
         """The model's last hidden states, without the vocabulary. Padding lies on the right, where nobody looks."""
@@ -201,6 +208,12 @@ class TokenReader(Reader[TokenIndex]):
             "critic's adapter": f"rank {self.config.lora_rank}" if self.trains else "none",
         }
         return described if self.trains else described | {"frozen model's weights": weights_digest(base)}
+
+
+def _missing(transition: Transition, what: str) -> TransitionError:
+    return TransitionError(
+        f"A turn of episode {transition.episode!r} cannot be learned from: a critic that reads tokens needs its {what}."
+    )
 
 
 def _together(rows: Sequence[int], index: TokenIndex, max_tokens: int) -> list[list[int]]:
