@@ -23,7 +23,8 @@ from transformers import AutoTokenizer
 
 from worker.archer.actor import Actor
 from worker.archer.config import ArcherConfig
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import build_critic
+from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
 from worker.archer.rows import build_rows, build_table, collate, micro_batches
 from worker.archer.types import Figures, Transition
@@ -111,9 +112,11 @@ def bare_loop(actor: Actor, transitions: Sequence[Transition], config: ArcherCon
     return seconds, tokens
 
 
-def step(actor: Actor, transitions: Sequence[Transition], config: ArcherConfig) -> tuple[float, Figures]:
+def step(
+    actor: Actor, transitions: Sequence[Transition], config: ArcherConfig, decode: Decode
+) -> tuple[float, Figures]:
     """One whole learner step with a fresh critic, models already loaded."""
-    learner = Learner(actor, DoubleCritic.from_pretrained(packaged_encoder(), config), config)
+    learner = Learner(actor, build_critic(actor, packaged_encoder(), config), config, decode=decode)
     started = time.perf_counter()
     figures = learner.update(transitions)
     return time.perf_counter() - started, figures
@@ -126,11 +129,12 @@ def measure(model: Path, count: int, turns: int, rounds: int, threads: int) -> d
     config = ArcherConfig(kl_budget=None)  # a budget that ends a pass early would compare unequal work
     transitions = conversations(model, count, turns, seed=0)
     actor = Actor.from_pretrained(model, config)
+    tokenizer = AutoTokenizer.from_pretrained(model)
     bare, whole, shares, last = [], [], [], None
     bare_loop(actor, transitions[:turns], config)  # the first pass pays for allocations
     for _ in range(rounds):
         bare_seconds, tokens = bare_loop(actor, transitions, config)
-        seconds, last = step(actor, transitions, config)
+        seconds, last = step(actor, transitions, config, lambda ids: str(tokenizer.decode(list(ids))))
         assert last.actor is not None
         assert last.actor.tokens_trained == tokens, "the two did not train the same tokens"
         bare.append(tokens / bare_seconds)

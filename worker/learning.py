@@ -20,8 +20,8 @@ from worker.adapters.places import Places
 from worker.adapters.sweeping import prune_checkpoints, sweep
 from worker.archer.actor import ActorError
 from worker.archer.config import ConfigError
-from worker.archer.critic import EncoderError
 from worker.archer.descent import NonFiniteUpdateError
+from worker.archer.text_reader import EncoderError
 from worker.archer.types import TransitionError
 from worker.configuration import RunConfiguration
 from worker.encoder import PackagedEncoderError

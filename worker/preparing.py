@@ -70,7 +70,7 @@ async def prepare(
         histories=histories,
         tokens=tokens,
         model=settings.model,
-        encoder=settings.critic_encoder or str(packaged_encoder()),
+        encoder=_encoder(settings, configuration),
         start_version=start.id,
         start_adapter=None if start.path is None else Path(start.path),
         checkpoints=[folder for folder in checkpoints if (folder / CHECKPOINT).is_file()],
@@ -100,6 +100,13 @@ def check_model(settings: LearnerSettings, agent: Agent) -> None:
             f"The agent's base model is {agent.base_model!r}, and this learner trains {settings.served_name!r}: "
             "start a learner with that model in NOCK_MODEL, or change the agent's base_model."
         )
+
+
+def _encoder(settings: LearnerSettings, configuration: RunConfiguration) -> str | None:
+    """The critic's encoder, where it reads with one."""
+    if configuration.archer.critic_reader == "policy":
+        return None
+    return settings.critic_encoder or str(packaged_encoder())
 
 
 def _too_few(found: int, needed: int, since: datetime | None) -> str:

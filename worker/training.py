@@ -19,7 +19,8 @@ from core.domain.tokens import Tokens
 from worker.archer.actor import Actor
 from worker.archer.checkpoint import CheckpointError
 from worker.archer.config import ArcherConfig
-from worker.archer.critic import DoubleCritic
+from worker.archer.critic import build_critic
+from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
 from worker.replay.sampling import History
 from worker.replay.transitions import Lesson, lessons_of
@@ -40,7 +41,8 @@ class Assignment:
     histories: Sequence[History]
     tokens: Mapping[UUID, Tokens]
     model: str
-    encoder: str
+    encoder: str | None
+    """The critic's own, unless it reads with the policy's model."""
     start_version: UUID
     start_adapter: Path | None
     checkpoints: Sequence[Path]
@@ -75,9 +77,10 @@ def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Train
 
 def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
     started = time.perf_counter()
-    lessons = _lessons(assignment)
+    decode = _decoder(assignment.model)
+    lessons = _lessons(assignment, decode)
     rendered = time.perf_counter()
-    learner = _learner(assignment)
+    learner = _learner(assignment, decode)
     critic_start = _restore_critic(learner, assignment.checkpoints)
     loaded = time.perf_counter()
     on_progress(LOADED)
@@ -105,26 +108,24 @@ def as_json(value: object) -> object:
     return value
 
 
-def _lessons(assignment: Assignment) -> list[Lesson]:
+def _decoder(model: str) -> Decode:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(assignment.model)
+        tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"NOCK_MODEL={assignment.model} has no tokenizer that transformers can load: {error}"
-        ) from error
+        raise ModelError(f"NOCK_MODEL={model} has no tokenizer that transformers can load: {error}") from error
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    @lru_cache(maxsize=2)  # a next observation is mostly the next turn's observation
-    def decode(ids: tuple[int, ...]) -> str:
-        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
+def _lessons(assignment: Assignment, decode: Decode) -> list[Lesson]:
+    decode_once = lru_cache(maxsize=2)(decode)  # a next observation is mostly the next turn's observation
     return [
         lesson
         for history in assignment.histories
-        for lesson in lessons_of(history, assignment.tokens, decode, start_version=assignment.start_version)
+        for lesson in lessons_of(history, assignment.tokens, decode_once, start_version=assignment.start_version)
     ]
 
 
-def _learner(assignment: Assignment) -> Learner:
+def _learner(assignment: Assignment, decode: Decode) -> Learner:
     device = assignment.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -134,8 +135,8 @@ def _learner(assignment: Assignment) -> Learner:
     actor = Actor.from_pretrained(
         assignment.model, config, adapter=assignment.start_adapter, device=device, dtype=dtype, seed=seed
     )
-    critic = DoubleCritic.from_pretrained(assignment.encoder, config, device=device, seed=seed)
-    return Learner(actor, critic, config, seed=seed)
+    critic = build_critic(actor, assignment.encoder, config, seed=seed)
+    return Learner(actor, critic, config, decode=decode, seed=seed)
 
 
 def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> str:
