@@ -53,6 +53,7 @@ def lessons_of(
             observation=decode(spoken.prompt_ids),
             utterance=decode(spoken.completion_ids) if spoken.completion_ids else str(turn.reply.get("content") or ""),
             next_observation=decode(after),
+            next_prompt_ids=after,
             reward=history.rewards[place],
             terminal=following is None and episode.ended_by is not None and is_terminal(episode.ended_by),
             prompt_ids=spoken.prompt_ids,

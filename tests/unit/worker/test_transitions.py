@@ -59,6 +59,7 @@ def test_each_turn_bootstraps_from_the_next_prompt_and_the_last_one_ends() -> No
     assert (third.observation, third.utterance, third.next_observation) == ("abcde", "f", "abcdef")
     assert [one.reward for one in (first, second, third)] == [0.0, 0.5, 1.0]
     assert [one.terminal for one in (first, second, third)] == [False, False, True]
+    assert [one.next_prompt_ids for one in (first, second, third)] == [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6)]
     assert len({one.episode for one in (first, second, third)}) == 1
     assert first.prompt_ids == (1,)
     assert (first.completion_ids, first.behaviour_logprobs) == ((2,), (-0.5,))
@@ -67,7 +68,7 @@ def test_each_turn_bootstraps_from_the_next_prompt_and_the_last_one_ends() -> No
 @pytest.mark.parametrize("ended_by", [EpisodeEnd.CAP, EpisodeEnd.REJECTED, None])
 def test_a_conversation_that_was_cut_bootstraps_from_its_transcript_with_the_reply(ended_by: EpisodeEnd | None) -> None:
     (only,) = transitions([turn()], [episode(ended_by)], [spoken("a", "b")])
-    assert (only.terminal, only.next_observation) == (False, "ab")
+    assert (only.terminal, only.next_observation, only.next_prompt_ids) == (False, "ab", (1, 2))
 
 
 @pytest.mark.parametrize("ended_by", [EpisodeEnd.REJECTED, EpisodeEnd.IDLE, EpisodeEnd.CLOSED])
@@ -75,6 +76,7 @@ def test_an_episode_that_another_one_continues_bootstraps_into_it(ended_by: Epis
     before, after = episode(ended_by, adapter=OLD), episode(EpisodeEnd.FINAL)
     first, second = transitions([turn(), turn()], [before, after], THREE[:2], [0.0, 1.0])
     assert (first.terminal, first.next_observation, first.reward) == (False, "abc", 0.0)
+    assert first.next_prompt_ids == second.prompt_ids
     assert (second.terminal, second.reward) == (True, 1.0)
     assert first.episode != second.episode
     assert (first.on_policy, second.on_policy) == (False, True)
