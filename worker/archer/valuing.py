@@ -11,6 +11,7 @@ from worker.archer.clock import PhaseClock
 from worker.archer.config import ArcherConfig
 from worker.archer.critic import Critic
 from worker.archer.critic_training import Lessons, train_critic
+from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.diagnostics import advantage_spread, calibration_error, positive_share, rank_correlation, twin_gap
 from worker.archer.dialogues import build_dialogues, episode_places, is_held_out
 from worker.archer.returns import explained_variance, monte_carlo_returns
@@ -70,7 +71,10 @@ class Valuing:
         rewards = [turn.reward for turn in self.transitions]
         observed = monte_carlo_returns(rewards, self.ends, after, self.config.gamma)
         returns = self.dialogues.reward.new_tensor(observed)
-        self.critic.heads.calibrate(returns)
+        if not returns.isfinite().all():
+            named = dict.fromkeys(self.transitions[turn].episode for turn in (~returns.isfinite()).nonzero().flatten())
+            raise NonFiniteUpdateError(f"The returns of episodes {', '.join(named)} are not finite.")
+        self.critic.heads.calibrate(returns[[turn for places in episodes for turn in places]])
         self.target.copy_units(self.critic)
         with torch.no_grad():
             q_before = self.critic.q(before).amin(dim=0)
