@@ -30,8 +30,10 @@ def critic_architecture(critic: Critic) -> Architecture:
 def actor_architecture(actor: Actor) -> Architecture:
     """What an adapter's numbers fit: the base's shape and the LoRA's."""
     lora = actor.model.peft_config[ADAPTER]
+    # The base's own: how many adapters lie on it depends on what else was asked of it.
+    size = sum(weight.numel() for name, weight in actor.model.named_parameters() if "lora_" not in name)
     return {
-        "base model": f"{actor.model.config.model_type}, {actor.model.get_base_model().num_parameters()} parameters",
+        "base model": f"{actor.model.config.model_type}, {size} parameters",
         "LoRA": f"rank {lora.r}, alpha {lora.lora_alpha}",
     }
 

@@ -271,5 +271,8 @@ class Learner:
         # What never moves is not in the file; its fingerprint was compared instead.
         self.critic.load_state(state["critic"]["online"])
         self.target.load_state(state["critic"]["target"])
+        pace = [(group["lr"], group["weight_decay"]) for group in self.critic_optimiser.param_groups]
         self.critic_optimiser.load_state_dict(state["critic"]["optimiser"])
+        for group, (lr, decay) in zip(self.critic_optimiser.param_groups, pace, strict=True):
+            group["lr"], group["weight_decay"] = lr, decay  # the config's, which may be another since
         self.updates = state["critic"]["updates"]

@@ -205,9 +205,14 @@ class TokenReader(Reader[TokenIndex]):
         described = {
             "critic reads": f"{'joint' if self.is_joint else 'split'} tokens",
             "critic's model": f"{self.model.config.model_type}, hidden size {self.state_width}",
-            "critic's adapter": f"rank {self.config.lora_rank}" if self.trains else "none",
+            "critic's adapter": self._shape() if self.trains else "none",
         }
         return described if self.trains else described | {"frozen model's weights": weights_digest(base)}
+
+    def _shape(self) -> str:
+        """The adapter's, which is that of the actor's at the time, whatever the config says."""
+        size = sum(weight.numel() for weight in self.trained().values())
+        return f"rank {self.model.peft_config[self.adapter].r}, {size} weights"
 
 
 def _missing(transition: Transition, what: str) -> TransitionError:

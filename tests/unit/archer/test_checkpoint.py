@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.fixtures.tiny_encoder import write_tiny_encoder
+from tests.fixtures.tiny_model import write_tiny_adapter
 from tests.fixtures.transitions import dialogue
 from worker.archer.actor import Actor
 from worker.archer.checkpoint import CheckpointError
@@ -30,18 +31,47 @@ def everything(learner):
     }
 
 
-def test_going_on_from_a_checkpoint_equals_never_having_stopped_to_the_bit(make_learner, shuffled, tmp_path):
-    learner = make_learner(shuffled)
+POLICY = {"critic_reader": "policy", "critic_encoding": "joint", "train_reader": True, "reader_lr": 1e-3}
+LEARNERS = {
+    "encoder": {},
+    "trained encoder": {"train_reader": True},
+    "policy": POLICY | {"trace": "length_normalised", "actor_objective": "clipped", "kl_coefficient": 0.1},
+    "frozen policy": {"critic_reader": "policy", "critic_head": "two_hot"},
+    "fresh utterances": POLICY | {"value": "sampled", "actor_utterances": "fresh", "max_new_tokens": 4},
+}
+
+
+@pytest.mark.parametrize("changes", LEARNERS.values(), ids=LEARNERS)
+def test_going_on_from_a_checkpoint_equals_never_having_stopped_to_the_bit(make_learner, shuffled, tmp_path, changes):
+    chosen = replace(shuffled, **changes)
+    learner = make_learner(chosen)
     learner.update(MONDAY)
     learner.save(tmp_path / "critic.pt")
-    learner.update(TUESDAY)
-    again = make_learner(shuffled, seed=99)
+    assert learner.update(TUESDAY).actor_skipped is None
+    again = make_learner(chosen, seed=99)
     again.restore(tmp_path / "critic.pt")
     again.update(TUESDAY)
     expected, found = everything(learner), everything(again)
     assert expected.keys() == found.keys()
     different = [name for name, weight in expected.items() if not torch.equal(weight, found[name])]
     assert different == []
+
+
+@pytest.mark.parametrize("changes", [POLICY, {"critic_reader": "policy"}], ids=["trained", "frozen"])
+def test_a_critic_that_reads_with_the_policy_goes_on_over_any_adapter(
+    make_learner, shuffled, tmp_path, model_folder, changes
+):
+    chosen = replace(shuffled, **changes)
+    learner = make_learner(chosen)
+    learner.update(MONDAY)
+    learner.save(tmp_path / "critic.pt")
+    # The actor starts from another version, as after a roll-back.
+    again = make_learner(chosen, adapter=write_tiny_adapter(tmp_path / "adapter", model_folder, rank=8))
+    fresh = again.actor.adapter_state()
+    again.restore_critic(tmp_path / "critic.pt")
+    assert all(torch.equal(weight, again.critic.state()[name]) for name, weight in learner.critic.state().items())
+    assert all(torch.equal(weight, again.target.state()[name]) for name, weight in learner.target.state().items())
+    assert all(torch.equal(weight, fresh[name]) for name, weight in again.actor.adapter_state().items())
 
 
 def test_restoring_the_critic_leaves_the_actor_as_it_was_built(make_learner, shuffled, tmp_path):
@@ -82,7 +112,70 @@ def test_another_encoder_of_the_same_shape_is_refused(make_learner, shuffled, mo
     actor = Actor.from_pretrained(model_folder, shuffled)
     stranger = build_critic(actor, write_tiny_encoder(tmp_path / "encoder", seed=5), shuffled)
     with pytest.raises(CheckpointError, match="frozen encoder's weights"):
-        Learner(actor, stranger, shuffled).restore_critic(tmp_path / "critic.pt")
+        Learner(actor, stranger, shuffled, decode=str).restore_critic(tmp_path / "critic.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (POLICY, "critic reads: it has 'split texts', this learner 'joint tokens'"),
+        ({"critic_encoding": "joint"}, "critic reads: it has 'split texts', this learner 'joint texts'"),
+        ({"train_reader": True}, "encoder is trained: it has 'False', this learner 'True'"),
+        ({"critic_ensemble": 3}, "critic heads: it has '2 scalar, .*', this learner '3 scalar, "),
+        ({"critic_head": "two_hot"}, "critic heads: it has '2 scalar, .*', this learner '2 two_hot, "),
+        ({"critic_head": "binary"}, "critic heads: it has '2 scalar, .*', this learner '2 binary, "),
+    ],
+)
+def test_a_critic_of_another_make_is_refused_by_what_differs(make_learner, shuffled, tmp_path, changes, message):
+    make_learner(shuffled).save(tmp_path / "critic.pt")
+    other = make_learner(replace(shuffled, **changes))
+    before = everything(other)
+    with pytest.raises(CheckpointError, match=message):
+        other.restore_critic(tmp_path / "critic.pt")
+    assert all(torch.equal(weight, before[name]) for name, weight in everything(other).items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "critic reads: it has 'joint tokens', this learner 'split texts'"),
+        (POLICY | {"critic_encoding": "split"}, "critic reads: it has 'joint tokens', this learner 'split tokens'"),
+        (POLICY | {"train_reader": False}, "critic's adapter: it has 'rank 8, 32768 weights', this learner 'none'"),
+        (
+            POLICY | {"lora_rank": 4},
+            "critic's adapter: it has 'rank 8, 32768 weights', this learner 'rank 4, 16384 weights'",
+        ),
+    ],
+)
+def test_a_critic_that_reads_tokens_is_refused_by_others(make_learner, shuffled, tmp_path, changes, message):
+    make_learner(replace(shuffled, **POLICY)).save(tmp_path / "critic.pt")
+    with pytest.raises(CheckpointError, match=message):
+        make_learner(replace(shuffled, **changes)).restore_critic(tmp_path / "critic.pt")
+
+
+def test_a_critic_whose_adapter_took_another_shape_from_the_actors_is_refused(
+    make_learner, shuffled, tmp_path, adapter_folder
+):
+    chosen = replace(shuffled, **POLICY)
+    make_learner(chosen).save(tmp_path / "critic.pt")
+    with pytest.raises(CheckpointError, match=r"critic's adapter: it has 'rank 8, .*', this learner 'rank 4, "):
+        make_learner(chosen, adapter=adapter_folder).restore_critic(tmp_path / "critic.pt")
+
+
+def test_a_checkpoint_of_an_older_format_is_refused(make_learner, shuffled, tmp_path):
+    learner = make_learner(shuffled)
+    learner.save(tmp_path / "critic.pt")
+    older = torch.load(tmp_path / "critic.pt", weights_only=True) | {"format": 1}
+    torch.save(older, tmp_path / "critic.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint of format 2; start without it"):
+        learner.restore_critic(tmp_path / "critic.pt")
+
+
+def test_what_has_been_configured_since_holds(make_learner, shuffled, tmp_path):
+    make_learner(shuffled).save(tmp_path / "critic.pt")
+    other = make_learner(replace(shuffled, critic_lr=0.5, critic_weight_decay=0.25))
+    other.restore_critic(tmp_path / "critic.pt")
+    assert [(group["lr"], group["weight_decay"]) for group in other.critic_optimiser.param_groups] == [(0.5, 0.25)]
 
 
 def test_an_actor_of_another_rank_takes_the_critic_but_not_the_rest(make_learner, shuffled, tmp_path):
