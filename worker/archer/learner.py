@@ -22,6 +22,7 @@ from worker.archer.fresh import Decode, say_anew
 from worker.archer.importance import effective_sample_size, turn_ratio
 from worker.archer.rows import Row, build_rows, build_table, collate, micro_batches
 from worker.archer.target import TargetCritic
+from worker.archer.text_reader import TextReader
 from worker.archer.traces import full_product_trace, length_normalised_trace
 from worker.archer.types import ActorFigures, CriticFigures, Figures, TokenTable, Transition, TransitionError
 from worker.archer.valuing import Valuing
@@ -44,6 +45,8 @@ class Learner:
     def __init__(
         self, actor: Actor, critic: Critic, config: ArcherConfig, *, decode: Decode | None = None, seed: int = 0
     ) -> None:
+        if decode is None and isinstance(critic.reader, TextReader):
+            raise ValueError("A critic that reads texts needs decode, to read what the policy says now.")
         self.actor = actor
         self.critic = critic
         self.config = config
