@@ -102,13 +102,18 @@ async def _learn(
     loaded = time.perf_counter()
     trained = await lease.work(partial(train, prepared.assignment, lease.report))
     trained.figures.update(prepared.figures, load_rows_seconds=loaded - started)
-    described = {"configuration": prepared.describe(configuration), "figures": trained.figures}
-    if trained.skipped is not None:
+    described: dict[str, object] = {"configuration": prepared.describe(configuration), "figures": trained.figures}
+    if trained.skipped is not None and not trained.keeps_critic:
         reason = f"Nothing to learn: {trained.skipped}."
         await _end(database, run, lease.holder, RunState.SKIPPED, reason, **described)
         return
-    name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)
-    log.info("learner step succeeded", agent=agent.name, run=run.id.hex, adapter=str(name))
+    if trained.skipped is not None:
+        described["reason"] = f"Only the critic learned: {trained.skipped}."
+        await registering.keep_critic(database, run, lease.holder, places, prepared, trained, described)
+        log.info("only the critic learned", agent=agent.name, run=run.id.hex, why=trained.skipped)
+    else:
+        name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)
+        log.info("learner step succeeded", agent=agent.name, run=run.id.hex, adapter=str(name))
     await prune_checkpoints(database, agent, places)
 
 

@@ -54,6 +54,7 @@ async def prepare(
     check_model(settings, agent)
     async with database.transaction() as session:
         start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
+        # What only the critic has seen is still new to the actor.
         success = await learner.newest_success(session, agent.id)
         since = None if success is None else success.watermark
         histories = await sample_histories(session, agent.id, limit=configuration.max_conversations)
@@ -62,7 +63,7 @@ async def prepare(
             return _too_few(fresh, configuration.min_conversations, since)
         tokens = await load_tokens(session, [turn.id for history in histories for turn in history.turns])
         figures = await _count(session, agent, start, histories) | {"new_conversations": fresh}
-        checkpoints = [places.checkpoint(run_id) for run_id in await learner.list_successes(session, agent.id)]
+        checkpoints = [places.checkpoint(run_id) for run_id in await learner.list_learned(session, agent.id)]
     if start.number != BASE_NUMBER:
         await asyncio.to_thread(check_files, start, AdapterName(agent.name, start.number))
     adapter_folder, checkpoint_folder = places.unfinished(run.id, holder)

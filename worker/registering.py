@@ -1,4 +1,4 @@
-"""The end of a run that learned: the folders get their places, and one transaction makes them a candidate."""
+"""The end of a run that learned: in one transaction the folders get their places and the row says what became of it."""
 
 import asyncio
 import hashlib
@@ -57,6 +57,30 @@ async def register(
     return name
 
 
+async def keep_critic(
+    database: Database,
+    run: LearnerRun,
+    holder: UUID,
+    places: Places,
+    prepared: Prepared,
+    trained: Trained,
+    described: Mapping[str, object],
+) -> None:
+    """End a run in which the critic alone learned: skipped, but its checkpoint is where the next critic begins.
+
+    Its watermark says up to where the critic has seen outcomes: the schedule waits for newer ones. To the actor they
+    are still new. The lock keeps the run ours until the commit, so a folder that moved never has to be taken back.
+    """
+    await asyncio.to_thread(seal, prepared.assignment.checkpoint_folder)
+    async with database.transaction() as session:
+        if not await learner.lock_held_run(session, run.id, holder=holder):
+            raise LeaseLostError("another worker has the run")
+        await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, places.checkpoint(run.id))
+        await learner.add_run_turns(session, _lineage(run.id, trained))
+        ended = {**described, "watermark": prepared.watermark, "progress": 1.0}
+        await learner.end_run(session, run.id, holder=holder, state=RunState.SKIPPED, **ended)
+
+
 def _finish(adapter: Path, checkpoint: Path) -> str:
     """Flush both folders; the SHA-256 of the adapter's weights."""
     seal(adapter)
@@ -96,7 +120,7 @@ def _lineage(run_id: UUID, trained: Trained) -> list[RunTurn]:
             run_id=run_id,
             turn_id=lesson.turn_id,
             reward=lesson.transition.reward,
-            trained_actor=lesson.transition.trains_actor,
+            trained_actor=trained.skipped is None and lesson.transition.trains_actor,
         )
         for lesson in trained.lessons
     ]

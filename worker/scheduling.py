@@ -65,8 +65,9 @@ async def _is_due(session: AsyncSession, agent: Agent, schedule: Schedule) -> bo
     rested_since = agent.created_at if newest is None else newest.ended_at
     if not _has_passed(rested_since, schedule.min_seconds, await clock.now(session)):
         return False
-    success = await learner.newest_success(session, agent.id)
-    fresh = await count_matured_since(session, agent.id, None if success is None else success.watermark)
+    # A run in which only the critic learned counts too: the same outcomes again would have it learn them by heart.
+    learned = await learner.newest_learned(session, agent.id)
+    fresh = await count_matured_since(session, agent.id, None if learned is None else learned.watermark)
     return fresh >= schedule.min_conversations
 
 

@@ -22,6 +22,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.critic import build_critic
 from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
+from worker.archer.types import Transition
 from worker.replay.sampling import History
 from worker.replay.transitions import Lesson, lessons_of
 
@@ -62,10 +63,12 @@ class Trained:
     lessons: Sequence[Lesson]
     figures: dict[str, object]
     skipped: str | None
+    keeps_critic: bool
+    """Whether there is a checkpoint, from which the next run's critic goes on."""
 
 
 def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
-    """Learn, and write the adapter and the critic's checkpoint to their unfinished folders."""
+    """Learn, and write the critic's checkpoint and, if it has learned, the adapter to their unfinished folders."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped in transformers
     if assignment.threads is not None:
         torch.set_num_threads(assignment.threads)
@@ -79,24 +82,44 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     started = time.perf_counter()
     decode = _decoder(assignment.model)
     lessons = _lessons(assignment, decode)
+    transitions = [lesson.transition for lesson in lessons]
     rendered = time.perf_counter()
     learner = _learner(assignment, decode)
     critic_start = _restore_critic(learner, assignment.checkpoints)
     loaded = time.perf_counter()
     on_progress(LOADED)
     update = learner.update(
-        [lesson.transition for lesson in lessons],
+        transitions,
         on_progress=lambda share: on_progress(LOADED + (TRAINED - LOADED) * share),
     )
     updated = time.perf_counter()
     if update.actor_skipped is None:
         learner.actor.save_adapter(assignment.adapter_folder)
+    keeps_critic = outcomes_differ(transitions)
+    if keeps_critic:
         learner.save(assignment.checkpoint_folder / CHECKPOINT)
     figures = update.to_json()
     seconds = {"render": rendered - started, "load_models": loaded - rendered, "update": updated - loaded}
     figures["run_seconds"] = {**seconds, "write": time.perf_counter() - updated}
     figures["critic_start"] = critic_start
-    return Trained(lessons, {name: as_json(value) for name, value in figures.items()}, update.actor_skipped)
+    as_stored = {name: as_json(value) for name, value in figures.items()}
+    return Trained(lessons, as_stored, update.actor_skipped, keeps_critic)
+
+
+def outcomes_differ(transitions: Sequence[Transition]) -> bool:
+    """Whether any two turns at the same kind of place, last or not, or any two episodes earned differently.
+
+    If not, returns differ by discount alone, and a first critic would keep that spread as its unit for ever.
+    """
+    totals: dict[str, float] = {}
+    last: dict[str, float] = {}
+    earlier: set[float] = set()
+    for turn in transitions:
+        if turn.episode in last:
+            earlier.add(last[turn.episode])
+        last[turn.episode] = turn.reward
+        totals[turn.episode] = totals.get(turn.episode, 0.0) + turn.reward
+    return max(len(set(totals.values())), len(set(last.values())), len(earlier)) > 1
 
 
 def as_json(value: object) -> object:

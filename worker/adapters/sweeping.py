@@ -30,10 +30,10 @@ async def sweep(database: Database, run: LearnerRun, holder: UUID, places: Place
         if not await learner.lock_held_run(session, run.id, holder=holder):
             raise LeaseLostError("another worker has the run")
         versions = await adapters.list_versions(session, run.agent_id)
-        succeeded = await learner.list_successes(session, run.agent_id)
+        learned = await learner.list_learned(session, run.agent_id)
         known = set(await learner.list_run_ids(session, run.agent_id))
     # By name, not by path: the disk may be mounted elsewhere than when the version was registered.
-    kept = {Path(version.path).name for version in versions if version.path} | {run_id.hex for run_id in succeeded}
+    kept = {Path(version.path).name for version in versions if version.path} | {run_id.hex for run_id in learned}
     strays = [folder for folder in listed if run_of(folder) in known and folder.name not in kept]
     if strays:
         await asyncio.to_thread(remove, strays)
@@ -41,7 +41,7 @@ async def sweep(database: Database, run: LearnerRun, holder: UUID, places: Place
 
 
 async def prune_checkpoints(database: Database, agent: Agent, places: Places) -> None:
-    """Delete the checkpoints of all runs that succeeded but the newest few."""
+    """Delete the checkpoints of all runs but the newest few that left one, whether or not the actor learned too."""
     async with database.transaction() as session:
-        succeeded = await learner.list_successes(session, agent.id)
-    await asyncio.to_thread(remove, [places.checkpoint(run_id) for run_id in succeeded[KEPT_CHECKPOINTS:]])
+        learned = await learner.list_learned(session, agent.id)
+    await asyncio.to_thread(remove, [places.checkpoint(run_id) for run_id in learned[KEPT_CHECKPOINTS:]])

@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.models import LearnerRun, Lease, RunState, RunTurn
+from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn
+from core.storage.models.base import Json
 
 
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
@@ -125,6 +126,7 @@ def _is_unheld() -> ColumnElement[bool]:
 
 
 async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
+    """The agent's newest run that made a candidate."""
     statement = (
         select(LearnerRun)
         .where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED)
@@ -134,10 +136,34 @@ async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | 
     return run
 
 
-async def list_successes(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:
-    """The agent's runs that succeeded, newest first."""
-    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED)
+async def newest_learned(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
+    """The agent's newest run whose critic the next one goes on from."""
+    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id, _has_learned())
+    run: LearnerRun | None = await session.scalar(statement.order_by(LearnerRun.id.desc()).limit(1))
+    return run
+
+
+async def list_learned(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:
+    """The agent's runs that left a checkpoint, newest first."""
+    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, _has_learned())
     return (await session.scalars(statement.order_by(LearnerRun.id.desc()))).all()
+
+
+async def list_newest_figures(session: AsyncSession) -> Sequence[tuple[str, Json]]:
+    """Each agent's name, with the figures of its newest run that learned."""
+    runs = select(LearnerRun.id).where(LearnerRun.agent_id == Agent.id, _has_learned()).order_by(LearnerRun.id.desc())
+    newest = runs.limit(1).correlate(Agent).scalar_subquery()
+    rows = await session.execute(select(Agent.name, LearnerRun.figures).join(LearnerRun, LearnerRun.id == newest))
+    return [(name, figures or {}) for name, figures in rows]
+
+
+def _has_learned() -> ColumnElement[bool]:
+    """Whether a run left a checkpoint: it made a candidate, or it was skipped after its critic had learned.
+
+    Of the runs that were skipped only those have a watermark.
+    """
+    only_critic = and_(LearnerRun.state == RunState.SKIPPED, LearnerRun.watermark.is_not(None))
+    return or_(LearnerRun.state == RunState.SUCCEEDED, only_critic)
 
 
 async def list_run_ids(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:

@@ -21,9 +21,10 @@ from core.settings import StoreSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.models import RunState
-from core.storage.repositories import adapters
+from core.storage.repositories import adapters, learner
+from tests.fixtures.builders import create_agent
 from tests.fixtures.conversations import create_mixed
-from tests.fixtures.runs import queue_run, read_run
+from tests.fixtures.runs import QUICK, queue_run, read_run
 from worker import learning
 from worker.settings import LearnerSettings
 
@@ -132,6 +133,44 @@ async def test_a_killed_step_leaves_nothing_in_sight_and_the_next_worker_finishe
     assert [path.name for path in (store.checkpoints_dir / "demo").iterdir()] == [run_id.hex]
 
 
+async def test_a_warm_up_killed_between_its_checkpoint_and_its_row_leaves_no_critic_to_go_on_from(
+    database: Database,
+    database_url: str,
+    step: Any,
+    settings: LearnerSettings,
+    store: StoreSettings,
+    launcher: subprocess.Popen[str],
+) -> None:
+    agent = await create_agent(database, learner=QUICK | {"warmup_updates": 1})
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    place = store.checkpoints_dir / "demo"
+    with psycopg.connect(database_url.replace("+psycopg", "")) as blocker:
+        blocker.execute("LOCK TABLE run_turns IN SHARE MODE")
+        process = start_step(launcher, run_id, database_url, settings, store)
+        try:
+            await until((place / run_id.hex).exists, process)
+        finally:
+            process.kill()
+            process.wait(10)
+    assert (await read_run(database, run_id)).state is RunState.RUNNING
+    async with database.transaction() as session:
+        assert await learner.list_learned(session, agent.id) == []
+        (await session.get_one(models.LearnerRun, run_id)).lease_until = datetime.now(UTC)  # a minute later
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert (run.state, run.attempts) == (RunState.SKIPPED, 2)
+    assert run.figures is not None
+    assert run.figures["critic_start"] == "fresh"
+    assert [path.name for path in place.iterdir()] == [run_id.hex]
+
+    next_id = await queue_run(database, agent)
+    await step(next_id)
+    following = await read_run(database, next_id)
+    assert following.figures is not None
+    assert following.figures["critic_start"] == f"checkpoint of run {run_id.hex}"
+
+
 async def test_of_two_workers_one_does_the_run(
     database: Database, agent: models.Agent, step: Any, store: StoreSettings
 ) -> None:
@@ -156,9 +195,11 @@ async def test_a_step_that_is_asked_to_stop_gives_the_run_back(
     assert (run.state, run.attempts, run.reason) == (RunState.QUEUED, 0, "this worker was asked to end")
 
 
+@pytest.mark.parametrize("warmup_updates", [0, 1])
 async def test_a_run_that_lost_its_lease_registers_nothing_and_deletes_its_files(
-    database: Database, agent: models.Agent, step: Any, store: StoreSettings
+    database: Database, step: Any, store: StoreSettings, warmup_updates: int
 ) -> None:
+    agent = await create_agent(database, learner=QUICK | {"warmup_updates": warmup_updates})
     await create_mixed(database, agent, count=4)
     run_id = await queue_run(database, agent)
     ending = asyncio.create_task(step(run_id))

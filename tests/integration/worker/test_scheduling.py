@@ -65,6 +65,16 @@ async def test_outcomes_before_the_last_success_do_not_count_again(database: Dat
     assert len(await list_due_runs(database)) == 1
 
 
+async def test_outcomes_that_only_the_critic_has_learned_from_do_not_count_again_either(database: Database) -> None:
+    agent = await create_agent(database, schedule=AT_ONCE)
+    matured = await create_mixed(database, agent, count=2)
+    watermark = max(conversation.matured_at for conversation in matured if conversation.matured_at is not None)
+    await end_run(database, agent, RunState.SKIPPED, watermark=watermark)
+    assert await list_due_runs(database) == []
+    await create_mixed(database, agent, count=2)
+    assert len(await list_due_runs(database)) == 1
+
+
 async def test_after_a_run_that_learned_nothing_the_agent_rests_too(database: Database) -> None:
     agent = await create_agent(database, schedule=AT_ONCE | {"min_seconds": 900})
     async with database.transaction() as session:

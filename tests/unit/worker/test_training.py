@@ -1,8 +1,11 @@
-"""What a run writes down about itself."""
+"""What a run writes down about itself, and whether its critic is worth keeping."""
 
 import math
 
-from worker.training import as_json
+import pytest
+
+from tests.fixtures.transitions import dialogue
+from worker.training import as_json, outcomes_differ
 
 
 def test_numbers_that_json_has_no_word_for_become_none() -> None:
@@ -14,3 +17,23 @@ def test_numbers_that_json_has_no_word_for_become_none() -> None:
         "reason": None,
         "ok": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("rewards", "differ"),
+    [
+        ([(0.0, 1.0), (0.0, 0.0)], True),
+        ([(0.0, 1.0), (1.0, 0.0)], True),  # when it was paid says something too
+        ([(0.0, 1.0), (0.0, 0.0, 1.0)], False),  # one took longer: its returns differ by discount alone
+        ([(1.0,), (1.0,)], False),
+        ([(0.0,), (1.0,)], True),
+        ([(0.0, 0.5, 0.5)], True),
+        ([(0.0, 1.0)], False),
+        ([], False),
+    ],
+)
+def test_outcomes_differ_by_what_was_earned_and_where_never_by_discount(
+    rewards: list[tuple[float, ...]], differ: bool
+) -> None:
+    turns = [turn for number, earned in enumerate(rewards) for turn in dialogue(f"episode {number}", earned)]
+    assert outcomes_differ(turns) is differ
