@@ -13,6 +13,8 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM
 
 from core.domain.adapters import AdapterName, AdapterState
+from core.domain.conversations import ConversationState
+from core.domain.episodes import EpisodeEnd
 from core.domain.sampling import Learnable
 from core.rollouts.loading import WEIGHTS, check_files
 from core.settings import StoreSettings
@@ -20,7 +22,14 @@ from core.storage import models
 from core.storage.database import Database
 from core.storage.models import RunState
 from core.storage.repositories import adapters
-from tests.fixtures.builders import create_adapter, create_agent
+from tests.fixtures.builders import (
+    create_adapter,
+    create_agent,
+    create_conversation,
+    create_entry,
+    create_episode,
+    create_turn,
+)
 from tests.fixtures.conversations import create_matured, create_mixed
 from tests.fixtures.runs import QUICK, queue_run, read_run
 from tests.fixtures.tiny_model import write_tiny_adapter
@@ -80,6 +89,27 @@ async def test_the_figures_say_what_was_learned_from(database: Database, agent: 
     assert set(run.figures["run_seconds"]) == {"render", "load_models", "update", "write"}
     assert run.configuration is not None
     assert (run.configuration["lora_rank"], run.configuration["min_conversations"]) == (2, 4)
+
+
+@pytest.mark.parametrize("learnable", [Learnable.ACTOR, Learnable.CRITIC])
+async def test_turns_without_log_probs_teach_the_critic_alone_and_are_counted(
+    database: Database, agent: models.Agent, step: Any, learnable: Learnable
+) -> None:
+    await create_mixed(database, agent, count=4)
+    conversation = await create_conversation(database, agent, state=ConversationState.MATURED)
+    episode = await create_episode(database, conversation, ended_by=EpisodeEnd.CLOSED)
+    silent = await create_turn(database, episode, logprobs=[], learnable=learnable)
+    await create_turn(database, episode)
+    await create_entry(database, conversation, 1.0)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert run.state is RunState.SUCCEEDED, run.reason
+    assert run.figures is not None
+    assert (run.figures["turns"], run.figures["actor_turns"]) == (10, 9)
+    async with database.transaction() as session:
+        taught = (await session.scalars(select(models.RunTurn).where(models.RunTurn.run_id == run_id))).all()
+    assert [turn.turn_id for turn in taught if not turn.trained_actor] == [silent.id]
 
 
 async def test_an_adapter_folder_holds_the_two_files_that_loaders_read_and_others_may_read_them(
