@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from core.storage.migrations import current_revision, expected_revision
-from service import metrics
+from service import learner_figures, metrics
 from service.dependencies import GatewayDep
 from service.gateway import Gateway
 
@@ -51,6 +51,7 @@ async def _missing(gateway: Gateway) -> list[str]:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def expose_metrics(gateway: GatewayDep) -> Response:
     """Prometheus' text format."""
+    await learner_figures.refresh(gateway.database)
     metrics.HEALTHY_ENGINES.set(len(gateway.pool.healthy))
     for route in gateway.routing.all():
         metrics.ROLLOUT_GENERATION.labels(route.agent.name).set(route.generation)

@@ -22,7 +22,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.critic import build_critic
 from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
-from worker.archer.types import Transition
+from worker.archer.types import Figures, Transition
 from worker.replay.sampling import History
 from worker.replay.transitions import Lesson, lessons_of
 
@@ -102,6 +102,7 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     seconds = {"render": rendered - started, "load_models": loaded - rendered, "update": updated - loaded}
     figures["run_seconds"] = {**seconds, "write": time.perf_counter() - updated}
     figures["critic_start"] = critic_start
+    figures["effective_sample_size_share"] = effective_sample_size_share(update, assignment.config)
     as_stored = {name: as_json(value) for name, value in figures.items()}
     return Trained(lessons, as_stored, update.actor_skipped, keeps_critic)
 
@@ -120,6 +121,13 @@ def outcomes_differ(transitions: Sequence[Transition]) -> bool:
         last[turn.episode] = turn.reward
         totals[turn.episode] = totals.get(turn.episode, 0.0) + turn.reward
     return max(len(set(totals.values())), len(set(last.values())), len(earlier)) > 1
+
+
+def effective_sample_size_share(update: Figures, config: ArcherConfig) -> float | None:
+    """Of the logged turns that the actor took, 1 if the policy speaks as it did then; None where it took none."""
+    if update.actor is None or config.actor_utterances == "fresh":
+        return None
+    return update.actor.effective_sample_size / update.actor_turns
 
 
 def as_json(value: object) -> object:

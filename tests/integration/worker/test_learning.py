@@ -112,6 +112,30 @@ async def test_turns_without_log_probs_teach_the_critic_alone_and_are_counted(
     assert [turn.turn_id for turn in taught if not turn.trained_actor] == [silent.id]
 
 
+async def test_the_share_of_the_effective_sample_size_is_of_logged_turns(
+    database: Database, agent: models.Agent, step: Any
+) -> None:
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    figures = (await read_run(database, run_id)).figures
+    assert figures is not None
+    assert figures["effective_sample_size_share"] == figures["actor"]["effective_sample_size"] / 8
+    assert 0 < figures["effective_sample_size_share"] <= 1
+
+
+async def test_utterances_that_are_sampled_anew_have_no_effective_sample_size(database: Database, step: Any) -> None:
+    fresh = {"actor_utterances": "fresh", "actor_batch_turns": 8, "max_new_tokens": 4, "kl_budget": None}
+    agent = await create_agent(database, learner=QUICK | fresh)
+    await create_mixed(database, agent, count=4)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    run = await read_run(database, run_id)
+    assert run.state is RunState.SUCCEEDED, run.reason
+    assert run.figures is not None
+    assert run.figures["effective_sample_size_share"] is None
+
+
 async def test_an_adapter_folder_holds_the_two_files_that_loaders_read_and_others_may_read_them(
     database: Database, agent: models.Agent, step: Any, store: StoreSettings
 ) -> None:
