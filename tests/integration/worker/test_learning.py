@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tests.fixtures.conversations import create_matured, create_mixed
 from tests.fixtures.runs import QUICK, queue_run, read_run
 from tests.fixtures.tiny_model import write_tiny_adapter
 from worker import learning
+from worker.archer.config import ArcherConfig
 from worker.settings import LearnerSettings
 
 
@@ -89,6 +91,8 @@ async def test_the_figures_say_what_was_learned_from(database: Database, agent: 
     assert set(run.figures["run_seconds"]) == {"render", "load_models", "update", "write"}
     assert run.configuration is not None
     assert (run.configuration["lora_rank"], run.configuration["min_conversations"]) == (2, 4)
+    assert run.configuration["preset"] == "modern"
+    assert {field.name for field in fields(ArcherConfig)} <= set(run.configuration)
 
 
 @pytest.mark.parametrize("learnable", [Learnable.ACTOR, Learnable.CRITIC])
@@ -240,6 +244,7 @@ async def test_outcomes_that_are_all_alike_are_skipped_and_leave_nothing(
     ("learner", "base_model", "reason"),
     [
         (QUICK | {"actor_rl": 1.0}, "tiny", "Unknown hyper-parameters: actor_rl."),
+        (QUICK | {"preset": "moderm"}, "tiny", "preset is 'moderm'; it must be faithful or modern or offline."),
         (QUICK | {"tau": 2.0}, "tiny", "tau is 2.0; it must be above 0, at most 1."),
         (QUICK | {"min_conversations": 0}, "tiny", "min_conversations is 0; it must be a whole number, 1 or more."),
         (QUICK | {"max_conversations": 3}, "tiny", "max_conversations is 3; it must be at least min_conversations, 4."),

@@ -1,14 +1,18 @@
 """What an agent's `learner` settings mean."""
 
+from dataclasses import replace
+
 import pytest
 
-from worker.archer.config import ArcherConfig, ConfigError
+from worker.archer.config import ConfigError
+from worker.archer.presets import PRESETS
 from worker.configuration import RunConfiguration
 
 
-def test_nothing_said_is_the_default_with_the_agents_discount() -> None:
+def test_nothing_said_is_the_modern_preset_with_the_agents_discount() -> None:
     configuration = RunConfiguration.from_json({}, discount=0.5)
-    assert configuration.archer == ArcherConfig(gamma=0.5)
+    assert configuration.archer == replace(PRESETS["modern"], gamma=0.5)
+    assert configuration.preset == "modern"
     assert (configuration.min_conversations, configuration.max_conversations) == (8, 512)
 
 
@@ -20,9 +24,21 @@ def test_what_is_said_overrides_and_is_stored_whole() -> None:
     assert RunConfiguration.from_json(stored, discount=0.5) == configuration
 
 
+@pytest.mark.parametrize("preset", ["faithful", "modern", "offline"])
+def test_a_preset_is_where_the_rest_begins_and_is_stored_with_its_name(preset: str) -> None:
+    configuration = RunConfiguration.from_json({"preset": preset, "lora_rank": 4}, discount=0.5)
+    assert configuration.archer == replace(PRESETS[preset], gamma=0.5, lora_rank=4)
+    stored = configuration.to_json()
+    assert stored["preset"] == preset
+    assert RunConfiguration.from_json(stored, discount=0.9) == configuration
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
+        ({"preset": "moderm"}, "preset is 'moderm'; it must be faithful or modern or offline"),
+        ({"preset": None}, "preset is None; it must be faithful or modern or offline"),
+        ({"preset": ["modern"]}, "preset is \\['modern'\\]"),
         ({"lora_rnak": 4}, "Unknown hyper-parameters: lora_rnak"),
         ({"lora_rank": "4"}, "lora_rank"),
         ({"min_conversations": 0}, "min_conversations is 0; it must be a whole number, 1 or more"),
