@@ -59,7 +59,7 @@ def say_anew(
                     next_prompt_ids=None,
                     reward=0.0,
                     terminal=True,
-                    trains_actor=True,
+                    trains_actor=turn.temperature > 0,
                     on_policy=True,
                 )
             )

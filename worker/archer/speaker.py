@@ -39,7 +39,8 @@ class Speaker:
         self.generator = generator
         self.device = model.device
         self.ends = torch.tensor(ends, device=self.device)
-        self.temperature = torch.tensor(temperatures, device=self.device).expand(rows)
+        # At 0 the likeliest token is said, which dividing by almost nothing comes to.
+        self.temperature = torch.tensor(temperatures, device=self.device).clamp(min=1e-6).expand(rows)
         self.cache = roomy_cache()
         self.mask = torch.zeros(rows, 0, dtype=torch.bool, device=self.device)
 

@@ -100,6 +100,15 @@ def test_a_low_temperature_says_the_likeliest_reply(actor, brief):
             ids.append(token)
 
 
+def test_where_the_likeliest_reply_was_asked_for_it_is_said_and_trains_nobody(actor, brief):
+    greedy = replace(STATES[0], temperature=0.0, trains_actor=False)
+    (said,) = said_by(actor, [greedy], brief)
+    (cold,) = said_by(actor, [replace(STATES[0], temperature=0.001)], brief)
+    assert said.completion_ids == cold.completion_ids
+    assert not said.trains_actor
+    assert_close(torch.tensor(said.behaviour_logprobs), torch.zeros(5))
+
+
 def test_a_long_prompt_is_cut_as_it_is_for_the_actor(actor, brief):
     cut = replace(brief, max_prompt_tokens=4)
     said = said_by(actor, [turn(prompt_ids=tuple(range(1, 40)))], cut)
