@@ -14,7 +14,7 @@ class LearnerSettings(Settings):
     """Base model that this learner trains on: a folder, or a Hugging Face id. Engines must serve the same one."""
 
     critic_encoder: str = ""
-    """For critics that read with an encoder: its folder or id at Hugging Face; empty takes the packaged all-MiniLM-L6-v2."""
+    """Encoder of critics that have one: a folder or a Hugging Face id; empty takes the packaged all-MiniLM-L6-v2."""
 
     learner_device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` …; `auto` takes a GPU where there is one."""
