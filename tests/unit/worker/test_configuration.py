@@ -1,9 +1,12 @@
 """What an agent's `learner` settings mean."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.fixtures.settings import ROOT
 from worker.archer.config import ConfigError
 from worker.archer.presets import PRESETS
 from worker.configuration import RunConfiguration
@@ -22,6 +25,13 @@ def test_what_is_said_overrides_and_is_stored_whole() -> None:
     stored = configuration.to_json()
     assert said.items() <= stored.items()
     assert RunConfiguration.from_json(stored, discount=0.5) == configuration
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "agents").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_agents_that_come_along_are_understood(file: Path) -> None:
+    agent = yaml.safe_load(file.read_text())
+    said = agent.get("learner", {})
+    assert said.items() <= RunConfiguration.from_json(said, discount=0.95).to_json().items()
 
 
 @pytest.mark.parametrize("preset", ["faithful", "modern", "offline"])
