@@ -69,7 +69,8 @@ class Learner:
         if not transitions:
             raise TransitionError("No turns were given: there is nothing to learn from.")
         for transition in transitions:
-            self.actor.check_vocabulary(transition.prompt_ids + transition.completion_ids)
+            following = transition.next_prompt_ids or ()
+            self.actor.check_vocabulary(transition.prompt_ids + transition.completion_ids + following)
         given = transitions
         transitions = [self._without_actor_if_long(transition) for transition in given]
         clock = PhaseClock()
