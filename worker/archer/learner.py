@@ -202,7 +202,10 @@ class Learner:
             advantage = valuing.advantage()
         trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
         flat_below = FLAT_SHARE * self.critic.heads.scale.item()
-        if not rows or advantage[trains].std(correction=0) < flat_below:
+        if not rows:
+            return None, "no reply that was sampled is better than the critic expected"
+        # What is imitated was chosen among others: that the chosen are equally good says nothing against them.
+        if config.actor_objective != "imitation" and advantage[trains].std(correction=0) < flat_below:
             return None, "the critic values all replies alike"
         if config.normalise_advantages and config.actor_objective != "imitation":
             advantage[trains] = normalise_advantages(advantage[trains], flat_below, config.max_advantage)
@@ -228,7 +231,8 @@ class Learner:
         said = say_anew(self.actor, states, config, self.generator, self.decode, each=each)
         advantage = valuing.advantage_of(said)
         if config.actor_objective == "imitation":
-            chosen = best_candidates(advantage.view(-1, each), 0.0).flatten().nonzero().flatten()
+            least = FLAT_SHARE * self.critic.heads.scale.item()
+            chosen = best_candidates(advantage.view(-1, each), least).flatten().nonzero().flatten()
             return [said[place] for place in chosen.tolist()], advantage[chosen]
         return said, advantage
 
