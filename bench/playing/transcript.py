@@ -1,4 +1,4 @@
-"""What a chat template puts around messages, so that a conversation grows without being rendered again; knows no task."""
+"""What a chat template puts around messages, so that a conversation grows without being rendered again."""
 
 from functools import lru_cache
 

@@ -1,7 +1,7 @@
-"""Makes the small policy that a task starts from: a Llama of two layers trained from scratch on the scripted player.
+"""Makes the small policy that a task starts from: a Llama of two layers, trained from scratch on a scripted player.
 
-`python -m bench.policies.recipe --task twenty-questions-10 --out folder` writes a folder that transformers, the embedded
-engine and vLLM load.
+`python -m bench.policies.recipe --task twenty-questions-10 --out folder` writes a folder that transformers, the
+embedded engine and vLLM load.
 """
 
 import argparse
@@ -32,8 +32,8 @@ FIRST_SEED = 10_000_000
 class Recipe:
     """All that decides what the policy will be; part of the name it is cached under."""
 
-    games: int = 3_000
-    epochs: int = 4
+    games: int = 4_000
+    epochs: int = 5
     batch_games: int = 32
     learning_rate: float = 3e-3
     hidden: int = 64
@@ -42,21 +42,20 @@ class Recipe:
     seed: int = 0
 
 
-def dialogue_ids(task: Task, transcript: Transcript, end: int, seed: int, context: int) -> tuple[list[int], list[int]]:
-    """A scripted game as token ids, and the same with the user's tokens ignored: only the agent is imitated."""
+def dialogue_ids(task: Task, transcript: Transcript, end: int, seed: int, context: int) -> list[int]:
+    """A scripted game as token ids."""
     game = task.game(seed)
     ids = list(transcript.opening(game.opening))
-    labels = [IGNORED] * len(ids)
     for utterance in task.demonstrate(seed):
-        said = [*transcript.ids(utterance), end]
-        heard = transcript.after_reply(game.answer(utterance).message)[1:]
-        ids += [*said, *heard]
-        labels += [*said, *[IGNORED] * len(heard)]
-    return ids[:context], labels[:context]
+        ids += [*transcript.ids(utterance), end, *transcript.after_reply(game.answer(utterance).message)[1:]]
+    return ids[:context]
 
 
 def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Cross-entropy of the agent's tokens, AdamW, a cosine from the learning rate to zero."""
+    """Cross-entropy of every token, AdamW, a cosine from the learning rate to zero.
+
+    Of the user's tokens too: a language model knows what people answer before it is anybody's agent.
+    """
     tokenizer = word_tokenizer(task.vocabulary(), recipe.context)
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(
@@ -98,9 +97,9 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
     return model.eval(), tokenizer
 
 
-def _loss(model: LlamaForCausalLM, games: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
-    ids = pad_sequence([torch.tensor(game[0]) for game in games], batch_first=True)
-    labels = pad_sequence([torch.tensor(game[1]) for game in games], batch_first=True, padding_value=IGNORED)
+def _loss(model: LlamaForCausalLM, games: Sequence[list[int]]) -> torch.Tensor:
+    ids = pad_sequence([torch.tensor(game) for game in games], batch_first=True)
+    labels = pad_sequence([torch.tensor(game) for game in games], batch_first=True, padding_value=IGNORED)
     logits = model(input_ids=ids).logits[:, :-1]
     return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 

@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 PAD, UNKNOWN, USER, AGENT, END = "<pad>", "<unknown>", "<user>", "<agent>", "<end>"
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ ('<agent>' if message['role'] == 'assistant' else '<user>') }}"
-    "{{ message['content'] }}<end>{% endfor %}{% if add_generation_prompt %}<agent>{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}<agent>{{ message['content'] }}<end>"
+    "{% else %}<user>{{ message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}<agent>{% endif %}"
 )
 
 

@@ -6,6 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin
 
+ABOVE_ZERO = [
+    "critic_lr",
+    "reader_lr",
+    "actor_lr",
+    "max_advantage",
+    "max_grad_norm",
+    "clip_high",
+    "awr_beta",
+    "awr_max_weight",
+]
+
 
 class ConfigError(ValueError):
     """A hyper-parameter has no meaning as given; the message names it and says what would."""
@@ -20,16 +31,16 @@ class ArcherConfig:
 
     # What the critic is.
 
-    critic_reader: Literal["policy", "encoder"] = "encoder"
+    critic_reader: Literal["policy", "encoder"] = "policy"
     """policy: the actor's own model under an adapter of the critic's. encoder: a small model of its own."""
 
-    critic_encoding: Literal["joint", "split"] = "split"
-    """joint: Q reads the reply after its transcript. split: apart from it, as published; a shared transcript is free."""
+    critic_encoding: Literal["joint", "split"] = "joint"
+    """joint: Q reads the reply after its transcript. split: apart from it, as published."""
 
     train_reader: bool = False
     """True trains what reads (the critic's adapter, or the encoder): finer values, many times the critic's time."""
 
-    reader_lr: float = 2e-5
+    reader_lr: float = 3e-4
     """Step of what reads, where it is trained: higher moves its features faster away from their pretraining."""
 
     max_encoder_tokens: int = 256
@@ -41,19 +52,19 @@ class ArcherConfig:
     critic_ensemble: int = 2
     """Members that each hold a Q and a V: more are surer of what they do not know, for a little time."""
 
-    critic_hidden: int = 32
+    critic_hidden: int = 64
     """Width of the heads: higher can tell more states apart, and memorises more."""
 
     # What the critic learns towards.
 
-    trace: Literal["none", "length_normalised", "full_product"] = "none"
-    """How later turns reach a target: not at all (one step), by the mean token ratio, or by the utterance's whole ratio."""
+    trace: Literal["none", "length_normalised", "full_product"] = "length_normalised"
+    """How later turns reach a target: not at all (one step), by the mean token ratio, or by the whole reply's ratio."""
 
-    lam: float = 0.95
+    lam: float = 0.5
     """λ of the traces: higher hears more of what really came, and less of what the critic thought would come."""
 
     value: Literal["weighted_mean", "expectile", "sampled"] = "weighted_mean"
-    """What V is of Q: the mean over logged replies weighted by min(ρ, c), an expectile of them, or of fresh replies."""
+    """What V is of Q: the mean over logged replies weighted by min(ρ, c), an expectile of them, or fresh replies'."""
 
     expectile: float = 0.9
     """Which expectile: 0.5 is the mean, higher nears the best logged reply. Only where value is expectile."""
@@ -61,27 +72,27 @@ class ArcherConfig:
     pessimistic_targets: bool = False
     """True takes the ensemble's least value in targets; False lets each member follow its own target, as published."""
 
-    tau: float = 0.1
+    tau: float = 0.05
     """Polyak step of the targets after each critic step: higher follows faster and damps less; 1 copies."""
 
-    critic_lr: float = 3e-4
+    critic_lr: float = 1e-3
     """Step of the heads: higher fits an update's turns sooner and forgets older ones sooner."""
 
     critic_weight_decay: float = 0.1
     """Pull of the critic's weights to zero: higher makes Q and V smoother over states nobody repeats."""
 
-    critic_steps: int = 50
+    critic_steps: int = 100
     """Optimiser steps of the critic an update: more carries a last turn's reward further back, and memorises more."""
 
-    critic_batch_turns: int = 64
+    critic_batch_turns: int = 512
     """Turns in a critic step, in whole episodes: more gives a steadier gradient for more time."""
 
     # When the actor may trust it.
 
-    held_out_share: float = 0.0
+    held_out_share: float = 0.2
     """Share of the episodes, by their names, that the critic never learns from and is measured on; 0 measures on all."""
 
-    critic_gate: float | None = None
+    critic_gate: float | None = 0.05
     """Least rank correlation of Q with held-out returns before the actor moves; None does not ask."""
 
     probed_states: int = 8
@@ -92,11 +103,11 @@ class ArcherConfig:
 
     # What the actor does.
 
-    actor_objective: Literal["reinforce", "clipped", "awr", "imitation"] = "reinforce"
-    """reinforce: A log π. clipped: within a trust region. awr: exp(βA) log π. imitation: of the best candidates only."""
+    actor_objective: Literal["reinforce", "clipped", "awr", "imitation"] = "clipped"
+    """reinforce: A log π. clipped: within a trust region. awr: exp(βA) log π. imitation: of the best candidates."""
 
     actor_utterances: Literal["logged", "fresh"] = "logged"
-    """logged: what was said, weighted by how likely it is now. fresh: sampled anew, judged by the critic, as published."""
+    """logged: what was said, weighted by how likely it is now. fresh: sampled anew and judged by the critic."""
 
     candidates: int = 4
     """Fresh utterances a state, of which imitation takes the best one."""
@@ -107,7 +118,7 @@ class ArcherConfig:
     actor_lr: float = 3e-4
     """Step of the LoRA: higher changes the replies more an update, and spends the KL budget sooner."""
 
-    actor_epochs: int = 3
+    actor_epochs: int = 2
     """Passes over the turns an update: more learns more from the same turns, further from the policy that spoke."""
 
     actor_batch_turns: int = 256
@@ -144,7 +155,7 @@ class ArcherConfig:
     """Weight of the exact KL to the start in the actor's loss: higher holds replies closer, for one more forward pass."""
 
     kl_budget: float | None = 0.1
-    """Nats a token the adapter may move from where it started: higher permits bolder updates; None never stops one."""
+    """Nats a token the adapter may move from where it started: higher permits bolder updates; None never stops."""
 
     kl_check_share: float = 0.25
     """Share of the micro-batches measured again after the last step: higher makes the final KL surer and dearer."""
@@ -179,8 +190,8 @@ class ArcherConfig:
             self._check(name, 0 < getattr(self, name) <= 1, "above 0, at most 1")
         for name in ("gamma", "lam", "stale_negative_weight"):
             self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
-        self._check("expectile", 0 < self.expectile < 1, "between 0 and 1")
-        self._check("clip_low", 0 < self.clip_low < 1, "between 0 and 1")
+        for name in ("expectile", "clip_low"):
+            self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")
         self._check("held_out_share", 0 <= self.held_out_share < 1, "from 0 to below 1")
         for name in ("critic_weight_decay", "kl_coefficient"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
@@ -188,16 +199,19 @@ class ArcherConfig:
         self._check("kl_budget", self.kl_budget is None or self.kl_budget > 0, "above 0, or null for no budget")
         gate = self.critic_gate
         self._check("critic_gate", gate is None or -1 <= gate <= 1, "from -1 to 1, or null to ask nothing")
-        for name in ("critic_lr", "reader_lr", "actor_lr", "max_advantage", "max_grad_norm"):
+        for name in ABOVE_ZERO:
             self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("clip_high", "awr_beta", "awr_max_weight"):
-            self._check(name, getattr(self, name) > 0, "above 0")
+        self._check_counts()
+        if self.actor_objective == "imitation":
+            self._check("actor_utterances", self.actor_utterances == "fresh", "fresh where the objective is imitation")
+        if self.token_baseline:
+            self._check("critic_reader", self.critic_reader == "policy", "policy where token_baseline is true")
+
+    def _check_counts(self) -> None:
         for field in dataclasses.fields(self):
             if field.type is int:
                 least = 0 if field.name in ("warmup_updates", "probed_states") else 1
                 self._check(field.name, getattr(self, field.name) >= least, f"{least} or more")
-        if self.actor_objective == "imitation":
-            self._check("actor_utterances", self.actor_utterances == "fresh", "fresh where the objective is imitation")
 
     def _check_type(self, name: str, kind: object) -> None:
         value = getattr(self, name)

@@ -78,8 +78,8 @@ def critic_losses(
 
         J_Q = Σᵢ mean_b ℓ(Qᵢ, yᵢ_b)        J_V = Σᵢ Σ_b w_b ℓ(Vᵢ, Q̄ᵢ_b) / Σ_b w_b
 
-    ℓ is the heads' own error: squared (Zhou et al. 2024), or a cross-entropy. w = min(ρ, c) where V is a mean over logged
-    replies, |e - 1(u<0)| where it is an expectile, 1 where replies are sampled for it.
+    ℓ is the heads' own error: squared (Zhou et al. 2024), or a cross-entropy. w = min(ρ, c) where V is a mean over
+    logged replies, |e - 1(u<0)| where it is an expectile, 1 where replies are sampled for it.
     """
     dialogues = lessons.dialogues.take(turns)
     targets = critic_targets(target, lessons, turns, dialogues, config)

@@ -1,5 +1,6 @@
 """Turns as the critic sees them: whole episodes, what each turn earned, where the next observation is."""
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -54,9 +55,9 @@ def bootstraps(turn: Transition) -> bool:
 def episode_places(ends: Sequence[bool]) -> list[range]:
     """The places of each episode's turns."""
     starts = [0, *(place + 1 for place, is_end in enumerate(ends) if is_end)]
-    return [range(start, end) for start, end in zip(starts, starts[1:], strict=False)]
+    return [range(start, end) for start, end in itertools.pairwise(starts)]
 
 
 def is_held_out(episode: str, share: float) -> bool:
-    """Whether the critic never learns from this episode; by its name alone, so the answer is the same in every update."""
+    """Whether the critic never learns from this episode; by its name alone, so every update answers alike."""
     return zlib.crc32(episode.encode()) / 2**32 < share

@@ -6,27 +6,45 @@ from torch import Tensor, nn
 
 from worker.archer.config import ArcherConfig
 from worker.archer.distributions import binary_loss, expected_value, two_hot_loss
+from worker.archer.types import Features
 
+FLAT = 1e-6
+"""A feature that varies by less, beside its size, says nothing and is left as it is."""
 BINS = 51
 REACH = 5.0
 """A two-hot head's places lie within so many standard deviations of the first returns' mean."""
 
 
 class ValueHead(nn.Module):
-    """Features to the logits of one value: LayerNorm, one hidden layer."""
+    """Standardised features to the logits of one value: one hidden layer."""
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, width: int, hidden: int, outputs: int) -> None:
         super().__init__()
         last = nn.Linear(hidden, outputs)
-        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), last)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), last)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
         # Start at the zero of the unit exactly: before anything is learned no reply is better than another.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
     def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch outputs"]:
         """The logits of each row."""
-        logits: Tensor = self.layers(features)
+        logits: Tensor = self.layers((features - self.mean) / self.spread)
         return logits
+
+    def standardise(self, features: Float[Tensor, "batch width"]) -> None:
+        """Take each feature's zero and unit from these rows.
+
+        What all texts of a model share is most of its hidden state; what tells two replies apart is a small part, and
+        an optimiser would take very long to find it there.
+        """
+        spread = features.std(dim=0, correction=0)
+        self.mean.copy_(features.mean(dim=0))
+        self.spread.copy_(torch.where(spread > FLAT * (1 + self.mean.abs()), spread, torch.ones_like(spread)))
 
 
 class ValueHeads(nn.Module):
@@ -54,10 +72,15 @@ class ValueHeads(nn.Module):
         self.register_buffer("is_calibrated", torch.tensor(False))
         self.register_buffer("bins", torch.linspace(-REACH, REACH, BINS))
 
-    def calibrate(self, returns: Float[Tensor, "turns"]) -> None:
-        """Take unit and zero from the first returns ever seen, once: a score of 1 to 100 learns as fast as a thumb."""
+    @torch.no_grad()
+    def calibrate(self, features: Features, returns: Float[Tensor, "turns"]) -> None:
+        """Take units and zeros from the first turns ever seen, once: a score of 1 to 100 learns as fast as a thumb."""
         if self.is_calibrated:
             return
+        for heads, read in ((self.q, features.action), (self.v, features.observation)):
+            for head in heads:
+                assert isinstance(head, ValueHead)
+                head.standardise(read)
         if self.kind == "binary":
             zero, spread = returns.min(), returns.max() - returns.min()
         else:

@@ -8,7 +8,7 @@ ROOM = 64
 """Positions added when a cache is full."""
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call] # transformers registers subclasses untyped
     """Keys and values of one layer, views of larger tensors."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -25,6 +25,8 @@ class RoomyLayer(DynamicLayer):
         """Append, and give back all there is."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
         start = self.keys.shape[2]
         end = start + key_states.shape[2]
         if end > self.room_keys.shape[2]:
@@ -37,6 +39,8 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
+        assert self.keys is not None
+        assert self.values is not None
         # Without the room: the next token makes new room anyway, and copies only what is there.
         self.room_keys, self.room_values = self.keys[indices], self.values[indices]
         self.keys, self.values = self.room_keys, self.room_values

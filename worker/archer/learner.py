@@ -23,6 +23,8 @@ from worker.archer.importance import effective_sample_size, turn_ratio
 from worker.archer.rows import Row, build_rows, build_table, collate, micro_batches
 from worker.archer.target import TargetCritic
 from worker.archer.text_reader import TextReader
+from worker.archer.token_baseline import subtract_baseline
+from worker.archer.token_reader import TokenReader
 from worker.archer.traces import full_product_trace, length_normalised_trace
 from worker.archer.types import ActorFigures, CriticFigures, Figures, TokenTable, Transition, TransitionError
 from worker.archer.valuing import Valuing
@@ -213,6 +215,9 @@ class Learner:
         advantage[stale & (advantage < 0)] *= config.stale_negative_weight
         self._scale_step(start, table)
         of_token = advantage[table.turn]
+        if config.token_baseline:
+            assert isinstance(self.critic.reader, TokenReader)  # the config saw to it
+            of_token = subtract_baseline(self.critic.reader, rows, of_token, config, self.generator)
         training = ActorTraining(self.actor, self.actor_optimiser, table, start, of_token, config)
         figures = training.run(rows, [turn.episode for turn in transitions], self.generator, on_progress)
         if figures.steps_kept == 0:

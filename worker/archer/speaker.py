@@ -12,7 +12,7 @@ from worker.archer.kv_cache import roomy_cache
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Sampled token ids and their log-probs under the distribution sampled from; the end token, if it came, included."""
+    """Sampled token ids, the end token included if it came, and their log-probs as sampled from."""
 
     ids: list[int]
     logprobs: list[float]
@@ -54,7 +54,7 @@ class Speaker:
 
     @torch.inference_mode()
     def speak(self, heard: Sequence[Sequence[int]]) -> list[Utterance]:
-        """Read the new tokens of each conversation, then sample an utterance for each; its last token is not read yet."""
+        """Read the new tokens of each conversation, then sample an utterance; its last token is not read yet."""
         logits = self._read(heard)
         rows = len(heard)
         said: list[list[int]] = [[] for _ in range(rows)]

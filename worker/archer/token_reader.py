@@ -1,7 +1,7 @@
 """Reads turns as tokens with the policy's own model, under an adapter of the critic's; knows no values.
 
-A causal model has read, at a prompt's last token, the observation, and at a reply's last token both. So one pass over an
-episode gives the features of all its turns, and the transcript that they share is read once.
+A causal model has read, at a prompt's last token, the observation, and at a reply's last token both. So one pass over
+an episode gives the features of all its turns, and the transcript that they share is read once.
 """
 
 import copy
@@ -128,7 +128,7 @@ class TokenReader(Reader[TokenIndex]):
         found: dict[str, list[Tensor]] = {"observations": [], "actions": [], "following": []}
         slots: dict[str, list[int]] = {"observations": [], "actions": [], "following": []}
         for together in _together(rows, index, self.config.max_tokens_per_microbatch):
-            hidden = self._hidden([index.rows[row].ids for row in together])
+            hidden = self.hidden([index.rows[row].ids for row in together])
             for kind in found:
                 places = [
                     (row, place.token, slot[place.turn])
@@ -162,11 +162,11 @@ class TokenReader(Reader[TokenIndex]):
         for start in range(0, len(spoken), at_once):
             places = spoken[start : start + at_once]
             together = [utterances[place] for place in places]
-            ends = self._hidden(together)[list(range(len(together))), [len(ids) - 1 for ids in together]]
+            ends = self.hidden(together)[list(range(len(together))), [len(ids) - 1 for ids in together]]
             alone = alone.index_copy(0, torch.tensor(places, device=alone.device), ends)
         return alone
 
-    def _hidden(self, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "rows length width"]:
+    def hidden(self, rows: Sequence[tuple[int, ...]]) -> Float[Tensor, "rows length width"]:
         """The model's last hidden states, without the vocabulary. Padding lies on the right, where nobody looks."""
         ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self.model.device)
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):

@@ -74,7 +74,8 @@ class Valuing:
         if not returns.isfinite().all():
             named = dict.fromkeys(self.transitions[turn].episode for turn in (~returns.isfinite()).nonzero().flatten())
             raise NonFiniteUpdateError(f"The returns of episodes {', '.join(named)} are not finite.")
-        self.critic.heads.calibrate(returns[[turn for places in episodes for turn in places]])
+        learned = [turn for places in episodes for turn in places]
+        self.critic.heads.calibrate(Features(*(column[learned] for column in before)), returns[learned])
         self.target.copy_units(self.critic)
         with torch.no_grad():
             q_before = self.critic.q(before).amin(dim=0)

@@ -1,0 +1,32 @@
+"""The ablations: the default with one switch turned, by name."""
+
+from dataclasses import replace
+from typing import Any
+
+from bench.runs import SMALL_MODERN, Compared, archer
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "split-encoding": {"critic_encoding": "split"},
+    "trained-reader": {"train_reader": True},
+    "one-step": {"trace": "none"},
+    "lambda-0.95": {"trace": "length_normalised", "lam": 0.95},
+    "full-product": {"trace": "full_product", "lam": 0.95},
+    "expectile-value": {"value": "expectile", "expectile": 0.9},
+    "sampled-value": {"value": "sampled"},
+    "reinforce": {"actor_objective": "reinforce"},
+    "awr": {"actor_objective": "awr"},
+    "imitation": {"actor_objective": "imitation", "actor_utterances": "fresh"},
+    "kl-budget-0.02": {"kl_budget": 0.02},
+    "kl-budget-none": {"kl_budget": None},
+    "one-member": {"critic_ensemble": 1},
+    "five-members": {"critic_ensemble": 5},
+    "pessimistic-targets": {"pessimistic_targets": True},
+    "two-hot": {"critic_head": "two_hot"},
+    "no-normalisation": {"normalise_advantages": False},
+    "no-gate": {"critic_gate": None, "held_out_share": 0.0},
+}
+
+ABLATIONS: dict[str, Compared] = {
+    **{f"with-{name}": archer(replace(SMALL_MODERN, **changes)) for name, changes in SWITCHES.items()},
+    "cut-is-end": archer(SMALL_MODERN, cut_is_end=True),
+}

@@ -1,0 +1,73 @@
+"""ArCHer, in any configuration, learning online: the newest conversations and some older ones an update."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from bench.methods.method import Figures, Method
+from bench.playing.games import Played
+from bench.playing.transitions import transitions_of
+from worker.archer.actor import Actor
+from worker.archer.config import ArcherConfig
+from worker.archer.critic import build_critic
+from worker.archer.learner import Learner
+
+STATE, REPLAY = "learner.pt", "replay.pickle"
+
+
+class Archer(Method):
+    """`replay` conversations are kept, the newest; each update reads all of them."""
+
+    def __init__(
+        self, policy: Path, config: ArcherConfig, *, per_step: int, replay: int, seed: int, cut_is_end: bool = False
+    ) -> None:
+        self.per_step = per_step
+        self.replay = replay
+        self.cut_is_end = cut_is_end
+        self.actor = Actor.from_pretrained(policy, config, seed=seed)
+        self.learner = Learner(self.actor, build_critic(self.actor, None, config, seed=seed), config, seed=seed)
+        self.kept: list[Played] = []
+
+    @property
+    def player(self) -> PreTrainedModel:
+        """The actor's model."""
+        model: PreTrainedModel = self.actor.model
+        return model
+
+    def learn(self, played: Sequence[Played]) -> Figures:
+        """One update; the conversations just played are the policy's own, the others are older."""
+        self.kept = [*self.kept, *played][-self.replay :]
+        newest = {game.seed for game in played}
+        turns = [
+            turn
+            for game in self.kept
+            for turn in transitions_of(game, on_policy=game.seed in newest, cut_is_end=self.cut_is_end)
+        ]
+        figures = self.learner.update(turns)
+        critic, actor = figures.critic, figures.actor
+        return {
+            "skipped": figures.actor_skipped,
+            "kl": actor.kl_to_start if actor else 0.0,
+            "steps": actor.steps_kept if actor else 0,
+            "ess_share": actor.effective_sample_size / figures.actor_turns if actor else None,
+            "explained_variance": critic.held_out_explained_variance,
+            "rank_correlation": critic.rank_correlation,
+            "advantage_sd": critic.advantage_sd,
+            "advantage_positive_share": critic.advantage_positive_share,
+            "advantage_spread": critic.advantage_spread,
+            "twin_gap": critic.twin_gap,
+            "mean_trace_length": critic.mean_trace_length,
+            **{f"seconds: {phase}": seconds for phase, seconds in figures.seconds.items()},
+        }
+
+    def save(self, folder: Path) -> None:
+        """Learner and replay."""
+        self.learner.save(folder / STATE)
+        (folder / REPLAY).write_bytes(pickle.dumps(self.kept))
+
+    def restore(self, folder: Path) -> None:
+        """Go on as if never stopped."""
+        self.learner.restore(folder / STATE)
+        self.kept = pickle.loads((folder / REPLAY).read_bytes())
