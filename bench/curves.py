@@ -1,4 +1,4 @@
-"""One learning curve: a method plays, learns, and is measured on fixed games; a file that is resumed, never run twice."""
+"""One learning curve: a method plays, learns, and is measured on fixed games; its file is resumed, never run twice."""
 
 import json
 import os

@@ -20,6 +20,7 @@ from worker.archer.actor import Actor
 from worker.archer.checkpoint import CheckpointError
 from worker.archer.config import ArcherConfig
 from worker.archer.critic import build_critic
+from worker.archer.dialogues import is_held_out
 from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
 from worker.archer.types import Figures, Transition
@@ -95,7 +96,7 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     updated = time.perf_counter()
     if update.actor_skipped is None:
         learner.actor.save_adapter(assignment.adapter_folder)
-    keeps_critic = outcomes_differ(transitions)
+    keeps_critic = update.actor_skipped is None or outcomes_differ(transitions, assignment.config.held_out_share)
     if keeps_critic:
         learner.save(assignment.checkpoint_folder / CHECKPOINT)
     figures = update.to_json()
@@ -107,15 +108,18 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     return Trained(lessons, as_stored, update.actor_skipped, keeps_critic)
 
 
-def outcomes_differ(transitions: Sequence[Transition]) -> bool:
+def outcomes_differ(transitions: Sequence[Transition], held_out_share: float) -> bool:
     """Whether any two turns at the same kind of place, last or not, or any two episodes earned differently.
 
-    If not, returns differ by discount alone, and a first critic would keep that spread as its unit for ever.
+    Of the turns that the critic learned from: if not, their returns differ by discount alone, and a first critic would
+    keep that spread as its unit for ever.
     """
     totals: dict[str, float] = {}
     last: dict[str, float] = {}
     earlier: set[float] = set()
     for turn in transitions:
+        if is_held_out(turn.episode, held_out_share):
+            continue
         if turn.episode in last:
             earlier.add(last[turn.episode])
         last[turn.episode] = turn.reward

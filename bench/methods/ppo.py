@@ -148,9 +148,9 @@ class PPO(LoraMethod):
         ends = torch.tensor(episode_ends(transitions))
         reward = torch.tensor([step.reward for step in transitions])
         nothing = torch.zeros_like(reward)
-        self.critic.heads.calibrate(gae(reward, nothing, nothing, steps.discount, ends, 1.0))
         with self.critic.reader.active():
             features = self.critic.reader.read(index, range(len(transitions)), following=True)
+        self.critic.heads.calibrate(features, gae(reward, nothing, nothing, steps.discount, ends, 1.0))
         value = self.critic.v(features)[0]
         after = self.critic.v_following(features)[0] * torch.tensor([float(bootstraps(step)) for step in transitions])
         return value, gae(reward, value, after, steps.discount, ends, self.config.lam)

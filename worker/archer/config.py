@@ -90,7 +90,7 @@ class ArcherConfig:
     # When the actor may trust it.
 
     held_out_share: float = 0.2
-    """Share of the episodes, by their names, that the critic never learns from and is measured on; 0 measures on all."""
+    """Share of the episodes, by their names, that the critic is measured on and never learns from; 0: on all."""
 
     critic_gate: float | None = 0.05
     """Least rank correlation of Q with held-out returns before the actor moves; None does not ask."""
@@ -152,7 +152,7 @@ class ArcherConfig:
     """True multiplies the actor's step by the effective sample size over the number of turns."""
 
     kl_coefficient: float = 0.0
-    """Weight of the exact KL to the start in the actor's loss: higher holds replies closer, for one more forward pass."""
+    """Weight of the exact KL to the start in the actor's loss: higher holds replies closer; costs a forward pass."""
 
     kl_budget: float | None = 0.1
     """Nats a token the adapter may move from where it started: higher permits bolder updates; None never stops."""

@@ -28,10 +28,10 @@ FAITHFUL = ArcherConfig(
     normalise_advantages=False,
     kl_budget=None,
 )
-"""Zhou et al. 2024 as published: twin Q and V, one-step TD, V from fresh utterances, REINFORCE on fresh utterances after
-ten updates of the critic alone; 50 critic and 3 actor steps of 256 turns an update. Without their code's faults: end
-tokens are trained, gradients are means, each network clips its own, a cap on turns bootstraps. The critic reads with the
-policy's model in place of RoBERTa."""
+"""Zhou et al. 2024 as published: twin Q and V, one-step TD, V from fresh utterances, REINFORCE on fresh utterances
+after ten updates of the critic alone; 50 critic and 3 actor steps of 256 turns an update. Without their code's faults:
+end tokens are trained, gradients are means, each network clips its own, a cap on turns bootstraps. The critic reads
+with the policy's model in place of RoBERTa."""
 
 MODERN = ArcherConfig()
 """What an agent learns with unless it says otherwise: docs/algorithm.md has what each choice bought."""

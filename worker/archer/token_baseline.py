@@ -1,4 +1,4 @@
-"""What an utterance's first tokens already promise of its advantage: fitted anew for each update, subtracted a token."""
+"""What an utterance's first tokens already promise of its advantage: fitted for each update, subtracted a token."""
 
 from collections.abc import Sequence
 

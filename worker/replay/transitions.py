@@ -46,7 +46,7 @@ def lessons_of(
         episode = history.episodes[place]
         following = history.turns[place + 1] if place + 1 < len(history.turns) else None
         next_spoken = None if following is None else tokens.get(following.id)
-        after = spoken.transcript_ids if next_spoken is None else next_spoken.prompt_ids
+        after = next_spoken.prompt_ids if next_spoken and next_spoken.prompt_ids else spoken.transcript_ids
         temperature = turn.sampling.get("temperature")
         transition = Transition(
             episode=f"{episode.id.hex}.{stretch}",

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tests.fixtures.transitions import dialogue
+from worker.archer.dialogues import is_held_out
 from worker.training import as_json, outcomes_differ
 
 
@@ -36,4 +37,12 @@ def test_outcomes_differ_by_what_was_earned_and_where_never_by_discount(
     rewards: list[tuple[float, ...]], differ: bool
 ) -> None:
     turns = [turn for number, earned in enumerate(rewards) for turn in dialogue(f"episode {number}", earned)]
-    assert outcomes_differ(turns) is differ
+    assert outcomes_differ(turns, held_out_share=0.0) is differ
+
+
+def test_outcomes_that_only_held_out_episodes_had_are_none_that_the_critic_learned_from() -> None:
+    held_out = next(name for name in map(str, range(100)) if is_held_out(name, 0.5))
+    learned = [name for name in map(str, range(100)) if not is_held_out(name, 0.5)]
+    turns = [*dialogue(held_out, (1.0,)), *dialogue(learned[0], (0.0,)), *dialogue(learned[1], (0.0,))]
+    assert not outcomes_differ(turns, held_out_share=0.5)
+    assert outcomes_differ(turns, held_out_share=0.0)

@@ -97,6 +97,12 @@ def test_a_turn_without_tokens_is_left_out_and_the_one_before_ends_with_its_own_
     assert first.episode != third.episode
 
 
+def test_a_following_turn_without_prompt_tokens_is_left_out_likewise() -> None:
+    closed = episode(EpisodeEnd.CLOSED)
+    (first,) = transitions([turn(), turn()], [closed] * 2, [THREE[0], spoken("", "d")])
+    assert (first.next_observation, first.next_prompt_ids, first.terminal) == ("ab", (1, 2), False)
+
+
 def test_a_last_turn_that_is_left_out_ends_nothing_for_the_one_before() -> None:
     closed = episode(EpisodeEnd.CLOSED)
     (first,) = transitions([turn(), turn(Learnable.NONE)], [closed] * 2, THREE[:2], [0.0, 1.0])
