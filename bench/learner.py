@@ -126,7 +126,8 @@ def measure(model: Path, count: int, turns: int, rounds: int, threads: int) -> d
     """Alternate the two, and compare the medians."""
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
-    config = ArcherConfig(kl_budget=None)  # a budget that ends a pass early would compare unequal work
+    # A budget that ends a pass early, or a gate that leaves the actor out, would compare unequal work.
+    config = ArcherConfig(kl_budget=None, critic_gate=None)
     transitions = conversations(model, count, turns, seed=0)
     actor = Actor.from_pretrained(model, config)
     tokenizer = AutoTokenizer.from_pretrained(model)
