@@ -93,7 +93,7 @@ class ArcherConfig:
     """Share of the episodes, by their names, that the critic is measured on and never learns from; 0: on all."""
 
     critic_gate: float | None = 0.05
-    """Least rank correlation of Q with held-out returns before the actor moves; None does not ask."""
+    """Least rank correlation of Q with held-out returns before the actor first moves; None does not ask."""
 
     probed_states: int = 8
     """States at which replies are sampled to see whether the critic tells them apart; 0 samples none."""

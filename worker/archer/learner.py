@@ -57,6 +57,9 @@ class Learner:
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0
         """How often the critic learned; a warm-up counts them."""
+        self.is_trusted = False
+        """Whether the critic ever passed critic_gate. It stays so: few conversations are held out of one update, and a
+        gate that is asked again each time stops the actor on noise."""
         groups = [{"params": list(critic.heads.parameters()), "lr": config.critic_lr}]
         if critic.reader.trains:
             groups.append({"params": list(critic.reader.trained().values()), "lr": config.reader_lr})
@@ -172,7 +175,7 @@ class Learner:
         if self.updates <= self.config.warmup_updates:
             return f"the critic warms up: update {self.updates} of {self.config.warmup_updates}"
         gate = self.config.critic_gate
-        if gate is None:
+        if gate is None or self.is_trusted:
             return None
         found = figures.rank_correlation
         if found is None:
@@ -182,6 +185,7 @@ class Learner:
                 f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation of "
                 f"{found:.2f} with what came, and critic_gate is {gate}"
             )
+        self.is_trusted = True
         return None
 
     def _teach_actor(
@@ -262,6 +266,7 @@ class Learner:
                 "target": self.target.state(),
                 "optimiser": self.critic_optimiser.state_dict(),
                 "updates": self.updates,
+                "is_trusted": self.is_trusted,
             },
             "actor": {"adapter": self.actor.adapter_state(), "optimiser": self.actor_optimiser.state_dict()},
             "generator": self.generator.get_state(),
@@ -289,3 +294,4 @@ class Learner:
         for group, (lr, decay) in zip(self.critic_optimiser.param_groups, pace, strict=True):
             group["lr"], group["weight_decay"] = lr, decay  # the config's, which may be another since
         self.updates = state["critic"]["updates"]
+        self.is_trusted = state["critic"]["is_trusted"]

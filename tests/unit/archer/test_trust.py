@@ -82,3 +82,13 @@ def test_an_update_that_failed_does_not_count_as_warm_up(make_learner, gated):
     with pytest.raises(ArithmeticError):
         learner.update([replace(each, reward=3e38) for each in dialogue("a", (0.0, 0.0))])
     assert learner.updates == 0
+
+
+def test_a_critic_that_was_trusted_once_is_not_asked_again_nor_after_a_restart(make_learner, gated, tmp_path):
+    learner = make_learner(replace(gated, critic_gate=-1.0))
+    assert learner.update(turns()).actor_skipped is None
+    learner.save(tmp_path / "learner.pt")
+    strict = make_learner(replace(gated, critic_gate=1.0))
+    assert "cannot be trusted yet" in strict.update(turns()).actor_skipped
+    strict.restore(tmp_path / "learner.pt")
+    assert strict.update(turns()).actor_skipped is None
