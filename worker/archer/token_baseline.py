@@ -30,7 +30,9 @@ def subtract_baseline(
     utterances under this policy. Zhou et al. 2024, the optional token-level baseline.
     """
     features = _features(reader, rows, len(advantage))
-    head = ValueHead(features.shape[1], config.critic_hidden, 1).to(features.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        head = ValueHead(features.shape[1], config.critic_hidden, 1).to(features.device)
     head.standardise(features)
     optimiser = torch.optim.AdamW(head.parameters(), lr=config.critic_lr, weight_decay=config.critic_weight_decay)
     for _ in range(FIT_STEPS):
