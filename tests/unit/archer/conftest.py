@@ -32,15 +32,49 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config() -> ArcherConfig:
-    """Everything that moves a weight is named, so that new defaults do not move the tests."""
+    """The plainest learner. Everything that moves a weight is named, so that new defaults do not move the tests."""
     return ArcherConfig(
-        critic_steps=5,
-        critic_lr=1e-3,
+        gamma=0.95,
+        critic_reader="encoder",
+        critic_encoding="split",
+        train_reader=False,
+        max_encoder_tokens=256,
+        critic_head="scalar",
+        critic_ensemble=2,
         critic_hidden=16,
+        trace="none",
+        lam=0.95,
+        value="weighted_mean",
+        pessimistic_targets=False,
+        tau=0.1,
+        critic_lr=1e-3,
         critic_weight_decay=0.0,
+        critic_steps=5,
+        critic_batch_turns=64,
+        held_out_share=0.0,
+        critic_gate=None,
+        probed_states=8,
+        warmup_updates=0,
+        actor_objective="reinforce",
+        actor_utterances="logged",
         actor_lr=1e-4,
         actor_epochs=2,
+        actor_batch_turns=256,
+        normalise_advantages=True,
+        max_advantage=3.0,
+        max_importance_ratio=2.0,
+        stale_negative_weight=1.0,
+        scale_lr_by_ess=False,
+        kl_coefficient=0.0,
         kl_budget=None,
+        kl_check_share=0.25,
+        token_baseline=False,
+        lora_rank=8,
+        lora_alpha=16,
+        max_grad_norm=1.0,
+        max_tokens_per_microbatch=1024,
+        max_prompt_tokens=2048,
+        max_completion_tokens=2048,
     )
 
 

@@ -30,7 +30,9 @@ class Networks:
     def __init__(self, model_folder, encoder_folder, config):
         self.config = config
         self.critic = build_critic(Actor.from_pretrained(model_folder, config), encoder_folder, config, seed=1)
-        self.critic.heads.calibrate(tensor([0.0, 2.0]))
+        self.critic.heads.shift.fill_(1.0)
+        self.critic.heads.scale.fill_(2.0)
+        self.critic.heads.is_calibrated.fill_(True)
         self.target = TargetCritic(self.critic)
         for network, seed in ((self.critic, 2), (self.target, 3)):
             generator = torch.Generator().manual_seed(seed)

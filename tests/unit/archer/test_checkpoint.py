@@ -36,7 +36,7 @@ LEARNERS = {
     "encoder": {},
     "trained encoder": {"train_reader": True},
     "policy": POLICY | {"trace": "length_normalised", "actor_objective": "clipped", "kl_coefficient": 0.1},
-    "frozen policy": {"critic_reader": "policy", "critic_head": "two_hot"},
+    "frozen policy": {"critic_reader": "policy", "critic_head": "two_hot", "token_baseline": True},
     "fresh utterances": POLICY | {"value": "sampled", "actor_utterances": "fresh", "max_new_tokens": 4},
 }
 

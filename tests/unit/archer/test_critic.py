@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import tensor
 from torch.testing import assert_close
 
 from tests.fixtures.transitions import dialogue
@@ -28,7 +27,8 @@ def build(model_folder, encoder_folder, config):
 @pytest.mark.parametrize("head", ["scalar", "two_hot"])
 def test_before_it_learns_a_critic_values_all_replies_alike_at_the_mean_return(build, head):
     critic = build(critic_head=head)
-    critic.heads.calibrate(tensor([10.0, 30.0]))
+    critic.heads.shift.fill_(20.0)
+    critic.heads.scale.fill_(10.0)
     features = critic.reader.read(critic.reader.index(TURNS), [0, 1], following=True)
     for values in (critic.q(features), critic.v(features), critic.v_following(features)):
         assert_close(values, torch.full((2, 2), 20.0))
@@ -36,10 +36,10 @@ def test_before_it_learns_a_critic_values_all_replies_alike_at_the_mean_return(b
 
 def test_the_members_differ_and_the_seed_decides_them(build):
     first, again, other = build(seed=1), build(seed=1), build(seed=2)
-    weight = [critic.heads.q[0].layers[1].weight for critic in (first, again, other)]
+    weight = [critic.heads.q[0].layers[0].weight for critic in (first, again, other)]
     assert torch.equal(weight[0], weight[1])
     assert not torch.equal(weight[0], weight[2])
-    assert not torch.equal(weight[0], first.heads.q[1].layers[1].weight)
+    assert not torch.equal(weight[0], first.heads.q[1].layers[0].weight)
 
 
 def test_the_seed_decides_a_critics_adapter_and_building_leaves_the_random_state_alone(build):
@@ -64,7 +64,7 @@ def test_an_encoder_that_nobody_named_is_asked_for(build):
 @pytest.mark.parametrize("changes", [{}, {"train_reader": True}, {"critic_reader": "policy", "train_reader": True}])
 def test_a_critic_takes_over_what_another_gave(build, changes):
     giver, taker = build(seed=1, **changes), build(seed=2, **changes)
-    giver.heads.calibrate(tensor([0.0, 10.0]))
+    giver.heads.shift.fill_(5.0)
     with torch.no_grad():
         for weight in giver.trained().values():
             weight.add_(0.1)

@@ -8,7 +8,8 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from worker.archer.heads import BINS, REACH, ValueHeads
+from worker.archer.heads import BINS, REACH, ValueHead, ValueHeads
+from worker.archer.types import Features
 
 
 @pytest.fixture
@@ -20,6 +21,13 @@ def heads_of(config):
         return heads
 
     return build
+
+
+def features(turns, seed=0):
+    """Of turns whose features differ in size and zero."""
+    generator = torch.Generator().manual_seed(seed)
+    observation, action = torch.randn(turns, 3, generator=generator), torch.randn(turns, 4, generator=generator)
+    return Features(100 + 0.01 * observation, 5 * action - 7, torch.zeros(turns, 3))
 
 
 def place_of(value):
@@ -105,14 +113,14 @@ def test_descending_the_error_brings_the_value_to_the_mean_target(heads_of, kind
 @pytest.mark.parametrize("kind", ["scalar", "two_hot"])
 def test_the_unit_is_the_first_returns_mean_and_spread_and_is_taken_once(heads_of, kind):
     heads = heads_of(kind)
-    heads.calibrate(tensor([0.0, 10.0]))
-    heads.calibrate(tensor([1000.0, 3000.0]))
+    heads.calibrate(features(2), tensor([0.0, 10.0]))
+    heads.calibrate(features(2), tensor([1000.0, 3000.0]))
     assert (heads.shift.item(), heads.scale.item()) == (5.0, 5.0)
 
 
 def test_the_unit_of_a_binary_head_reaches_from_the_least_to_the_most(heads_of):
     heads = heads_of("binary")
-    heads.calibrate(tensor([-2.0, 1.0, 6.0]))
+    heads.calibrate(features(3), tensor([-2.0, 1.0, 6.0]))
     assert (heads.shift.item(), heads.scale.item()) == (-2.0, 8.0)
 
 
@@ -120,8 +128,34 @@ def test_the_unit_of_a_binary_head_reaches_from_the_least_to_the_most(heads_of):
 @pytest.mark.parametrize(("returns", "scale"), [([4.0, 4.0], 4.0), ([0.0, 0.0], 1.0), ([7.0], 7.0), ([1e6, 1e6], 1e6)])
 def test_equal_returns_leave_a_usable_unit(heads_of, kind, returns, scale):
     heads = heads_of(kind)
-    heads.calibrate(tensor(returns))
+    heads.calibrate(features(len(returns)), tensor(returns))
     assert heads.scale.item() == scale
+
+
+def test_every_head_hears_features_of_mean_zero_and_spread_one(heads_of):
+    heads, given = heads_of("scalar"), features(50)
+    heads.calibrate(given, torch.zeros(50))
+    for head, rows in zip((*heads.q, *heads.v), (given.action,) * 2 + (given.observation,) * 2, strict=True):
+        heard = (rows - head.mean) / head.spread
+        assert_close(heard.mean(dim=0), torch.zeros(rows.shape[1]), rtol=0, atol=0.01)
+        assert_close(heard.std(dim=0, correction=0), torch.ones(rows.shape[1]), rtol=0, atol=1e-3)
+        assert_close(head(rows), head.layers(heard))
+
+
+def test_a_feature_that_never_varies_is_left_at_its_size():
+    head = ValueHead(2, 4, 1)
+    head.standardise(tensor([[1.0, 500.0], [3.0, 500.0]]))
+    assert_close(head.mean, tensor([2.0, 500.0]))
+    assert_close(head.spread, tensor([1.0, 1.0]))
+    assert head(tensor([[9.0, 501.0]])).isfinite().all()
+
+
+def test_features_are_standardised_once(heads_of):
+    heads = heads_of("scalar")
+    heads.calibrate(features(50), torch.zeros(50))
+    before = [head.mean.clone() for head in heads.v]
+    heads.calibrate(features(50, seed=1), torch.zeros(50))
+    assert all(torch.equal(mean, head.mean) for mean, head in zip(before, heads.v, strict=True))
 
 
 def test_an_ensemble_has_as_many_members_as_asked_and_each_is_heard(heads_of):

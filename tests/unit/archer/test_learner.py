@@ -258,13 +258,17 @@ def test_the_critic_learns_a_batch_by_heart(make_learner, config):
 def test_a_trained_encoder_learns_and_its_splits_change_nothing(make_learner, config):
     trained = replace(config, train_reader=True, reader_lr=1e-3)
     learner, split = make_learner(trained), make_learner(replace(trained, max_tokens_per_microbatch=64))
+    for each in (learner, split):
+        for part in (each.critic, each.target):
+            part.heads.double()
+            part.reader.encoder.double()
     start = learner.critic.state()
     learner.update(good_and_bad())
     split.update(good_and_bad())
     moved = [name for name, weight in learner.critic.trained().items() if not torch.equal(start[name], weight)]
     assert any(name.startswith("reader.") for name in moved)
     for name, weight in learner.critic.trained().items():
-        assert_close(weight, split.critic.trained()[name], rtol=1e-3, atol=1e-4)
+        assert_close(weight, split.critic.trained()[name], rtol=1e-6, atol=1e-8)
 
 
 def test_the_same_seed_gives_the_same_adapter_and_rewards_in_another_unit_nearly_too(make_learner, config):
@@ -287,4 +291,4 @@ def test_a_seeded_update_is_the_one_that_was_written_down(make_learner, config):
     assert found == pytest.approx(SNAPSHOT, rel=1e-3)
 
 
-SNAPSHOT = (1.0514986515, 0.0005661889, -1.8203794957, 0.0022764069, 3.2530994341)
+SNAPSHOT = (1.0179466009, 0.0100274030, -1.3812344670, 0.0022491086, 3.2531866)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import torch
 
 from tests.fixtures.transitions import turn
-from worker.archer.config import ArcherConfig
 
 DIALOGUES = 48
 UPDATES = 24
@@ -13,16 +12,6 @@ WORDS = ("no", "yes", "perhaps", "never")
 """What a token means to the user: its id modulo four. So a model that knows nothing says each about as often."""
 BEST = ("yes", "yes")
 PROMPT = (1, 2, 3)
-CONFIG = ArcherConfig(
-    gamma=0.9,
-    critic_steps=20,
-    critic_lr=3e-3,
-    critic_hidden=32,
-    actor_lr=1e-3,
-    actor_epochs=2,
-    kl_budget=None,
-    max_tokens_per_microbatch=4096,
-)
 
 
 @torch.no_grad()
@@ -70,8 +59,9 @@ def converse(learner, generator):
     return turns, sum(scores) / DIALOGUES
 
 
-def test_the_best_replies_of_a_two_turn_dialogue_are_learned(make_learner):
-    learner = make_learner(CONFIG)
+def test_the_best_replies_of_a_two_turn_dialogue_are_learned(make_learner, config):
+    brisk = replace(config, gamma=0.9, critic_steps=20, critic_lr=3e-3, critic_hidden=32, actor_lr=1e-3)
+    learner = make_learner(replace(brisk, max_tokens_per_microbatch=4096))
     generator = torch.Generator().manual_seed(0)
     curve = []
     for _ in range(UPDATES):

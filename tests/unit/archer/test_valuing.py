@@ -137,6 +137,7 @@ def test_unprobed_states_have_no_spread(valuing_of):
 
 def test_returns_beyond_a_float_are_refused_by_episode_and_leave_the_unit(valuing_of):
     valuing = valuing_of([*dialogue("huge", (3e38, 3e38)), *dialogue("fine", (1.0,))], gamma=0.95)
+    valuing.critic.heads.is_calibrated.fill_(False)
     before = valuing.critic.state()
     with pytest.raises(NonFiniteUpdateError, match="returns of episodes huge are not finite"):
         learn(valuing)
