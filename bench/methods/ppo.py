@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from worker.archer.returns import explained_variance
 from worker.archer.rows import Row, build_rows, build_table
 from worker.archer.traces import carry_back
 from worker.archer.types import TokenBatch, TokenTable, Transition
+
+Level = Literal["turn", "token"]
 
 CRITIC = replace(
     SHAPE, critic_reader="policy", critic_encoding="joint", train_reader=True, critic_ensemble=1, critic_hidden=64
@@ -96,7 +98,7 @@ class Steps(NamedTuple):
     """γ after a turn's last step, 1 within a turn."""
 
 
-def steps_of(turns: list[Transition], table: TokenTable, level: Literal["turn", "token"], gamma: float) -> Steps:
+def steps_of(turns: list[Transition], table: TokenTable, level: Level, gamma: float) -> Steps:
     """Turns as they are, or taken apart."""
     if level == "turn":
         return Steps(turns, table.turn, torch.full((len(turns),), gamma))
@@ -107,10 +109,11 @@ def steps_of(turns: list[Transition], table: TokenTable, level: Literal["turn", 
 class PPO(LoraMethod):
     """Clipped policy steps and steps of V over the same minibatches; all old values are read once an update."""
 
-    def __init__(self, policy: Path, config: PPOConfig, *, level: Literal["turn", "token"], seed: int) -> None:
+    level: ClassVar[Level]
+
+    def __init__(self, policy: Path, config: PPOConfig, *, seed: int) -> None:
         super().__init__(policy, learning_rate=config.learning_rate, per_step=config.per_step, seed=seed)
         self.config = config
-        self.level = level
         self.critic = build_critic(self.actor, None, CRITIC, seed=seed)
         self.value_optimiser = torch.optim.Adam(self.critic.trained().values(), lr=config.value_learning_rate)
 
@@ -202,6 +205,18 @@ class PPO(LoraMethod):
         super().load_state(state)
         self.critic.load_state(state["value"])
         self.value_optimiser.load_state_dict(state["value_optimiser"])
+
+
+class TurnPPO(PPO):
+    """V at each turn's beginning, GAE over turns, a turn's advantage on each of its tokens."""
+
+    level = "turn"
+
+
+class TokenPPO(PPO):
+    """V before each token, GAE over tokens, each its own advantage."""
+
+    level = "token"
 
 
 def entropy(logits: Tensor) -> Tensor:

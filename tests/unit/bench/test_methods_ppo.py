@@ -8,7 +8,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from bench.methods.ppo import PPO, PPOConfig, entropy, gae, steps_of, token_steps
+from bench.methods.ppo import PPOConfig, TokenPPO, TurnPPO, entropy, gae, steps_of, token_steps
 from bench.playing.games import Played, Turn
 from bench.playing.transitions import transitions_of
 from sim.task import End
@@ -17,7 +17,7 @@ from tests.fixtures.transitions import dialogue
 from worker.archer.rows import build_rows, build_table, collate
 
 CONFIG = PPOConfig(epochs=2, minibatch_turns=2, per_step=4)
-LEVELS = ("turn", "token")
+KINDS = (TurnPPO, TokenPPO)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_step_of_a_token_is_its_turn_where_turns_are_judged():
 
 
 def test_the_value_of_a_token_is_read_where_it_is_predicted(policy):
-    ppo = PPO(policy, CONFIG, level="token", seed=0)
+    ppo = TokenPPO(policy, CONFIG, seed=0)
     steps = token_steps(transitions_of(game(ppo, 0, (-1.0, -1.0)), on_policy=True))
     reader = ppo.critic.reader
     with torch.no_grad(), reader.active():
@@ -106,15 +106,15 @@ def test_the_value_of_a_token_is_read_where_it_is_predicted(policy):
     assert_close(together, torch.stack(alone), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_cut_game_is_worth_what_v_says_of_its_next_state_and_an_ended_one_nothing(policy, level):
-    ppo = PPO(policy, CONFIG, level=level, seed=0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_game_is_worth_what_v_says_of_its_next_state_and_an_ended_one_nothing(policy, kind):
+    ppo = kind(policy, CONFIG, seed=0)
     ppo.critic.heads.is_calibrated.fill_(True)  # at shift 0, scale 1
     with torch.no_grad():
         ppo.critic.heads.v[0].layers[-1].bias.fill_(-4.0)
     games = [game(ppo, 0, (-1.0,)), game(ppo, 1, (-1.0,), end=End.TRUNCATED)]
     turns = [turn for one in games for turn in transitions_of(one, on_policy=True)]
-    steps = steps_of(turns, build_table(turns, torch.device("cpu")), level, 0.95)
+    steps = steps_of(turns, build_table(turns, torch.device("cpu")), kind.level, 0.95)
     value, advantage = ppo._judge(steps, ppo.critic.reader.index(steps.transitions))
     assert_close(value, torch.full_like(value, -4.0))
     # the last step of each: -1 + 4 = 3, and -1 + .95 · -4 + 4 = -.8
@@ -122,9 +122,9 @@ def test_a_cut_game_is_worth_what_v_says_of_its_next_state_and_an_ended_one_noth
     assert_close(advantage[last], tensor([3.0, -0.8]))
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_what_earned_more_becomes_likelier_and_what_earned_less_unlikelier(policy, level):
-    ppo = PPO(policy, CONFIG, level=level, seed=0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_earned_more_becomes_likelier_and_what_earned_less_unlikelier(policy, kind):
+    ppo = kind(policy, CONFIG, seed=0)
     good, bad = game(ppo, 0, (1.0,)), game(ppo, 1, (-1.0,))
     before = logprobs(ppo, [good]).sum(), logprobs(ppo, [bad]).sum()
     ppo.learn([good, bad])
@@ -132,11 +132,10 @@ def test_what_earned_more_becomes_likelier_and_what_earned_less_unlikelier(polic
     assert logprobs(ppo, [bad]).sum() < before[1]
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_values_learn_which_games_end_well(policy, level):
-    ppo = PPO(
-        policy, PPOConfig(epochs=30, value_learning_rate=1e-2, target_kl=None, minibatch_turns=8), level=level, seed=0
-    )
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_learn_which_games_end_well(policy, kind):
+    config = PPOConfig(epochs=30, value_learning_rate=1e-2, target_kl=None, minibatch_turns=8)
+    ppo = kind(policy, config, seed=0)
     games = [game(ppo, seed, (0.0, 4.0 * (seed % 2))) for seed in range(4)]
     ppo.learn(games)
     explained = ppo.learn(games)["explained_variance"]
@@ -146,15 +145,15 @@ def test_values_learn_which_games_end_well(policy, level):
 
 
 def test_no_pass_begins_once_the_policy_has_gone_too_far(policy):
-    near = PPO(policy, PPOConfig(epochs=3, minibatch_turns=1, target_kl=1e-9), level="turn", seed=0)
+    near = TurnPPO(policy, PPOConfig(epochs=3, minibatch_turns=1, target_kl=1e-9), seed=0)
     games = [game(near, 0, (1.0,)), game(near, 1, (-1.0,))]
     assert near.learn(games)["passes"] == 1
-    far = PPO(policy, PPOConfig(epochs=3, minibatch_turns=1, target_kl=None), level="turn", seed=0)
+    far = TurnPPO(policy, PPOConfig(epochs=3, minibatch_turns=1, target_kl=None), seed=0)
     assert far.learn(games)["passes"] == 3
 
 
 def test_the_policy_alone_moves_under_the_actors_adapter_and_v_under_its_own(policy):
-    ppo = PPO(policy, CONFIG, level="turn", seed=0)
+    ppo = TurnPPO(policy, CONFIG, seed=0)
     games = [game(ppo, 0, (1.0,)), game(ppo, 1, (-1.0,))]
     ppo.learn(games)
     trained = set(map(id, ppo.actor.parameters())) & set(map(id, ppo.critic.trained().values()))
@@ -163,19 +162,19 @@ def test_the_policy_alone_moves_under_the_actors_adapter_and_v_under_its_own(pol
 
 
 def test_equal_rewards_leave_the_policy_as_it_was(policy):
-    ppo = PPO(policy, CONFIG, level="turn", seed=0)
+    ppo = TurnPPO(policy, CONFIG, seed=0)
     before = ppo.actor.adapter_state()
     ppo.learn([game(ppo, 0, (1.0,)), game(ppo, 1, (1.0,))])
     assert all(torch.equal(weight, before[name]) for name, weight in ppo.actor.adapter_state().items())
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_restored_it_goes_on_to_the_bit(policy, tmp_path, level):
-    first = PPO(policy, CONFIG, level=level, seed=0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_restored_it_goes_on_to_the_bit(policy, tmp_path, kind):
+    first = kind(policy, CONFIG, seed=0)
     games = [game(first, seed, (0.0, float(seed))) for seed in range(4)]
     first.learn(games)
     first.save(tmp_path)
-    second = PPO(policy, CONFIG, level=level, seed=1)
+    second = kind(policy, CONFIG, seed=1)
     second.restore(tmp_path)
     assert first.learn(games) == second.learn(games)
     for mine, yours in (
@@ -191,7 +190,7 @@ def test_entropy_is_that_of_the_distribution():
 
 
 def test_minibatches_hold_every_row_once_and_none_is_a_remainder(policy):
-    ppo = PPO(policy, CONFIG, level="turn", seed=0)
+    ppo = TurnPPO(policy, CONFIG, seed=0)
     turns = [turn for number in range(9) for turn in dialogue(f"game {number}", (0.0, 0.0))]
     rows = build_rows(turns, 100)
     parts = ppo.minibatches(rows, 4)  # 18 turns in 4s: four parts of 9 rows
