@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.archer.adapters import adapter_parameters, add_adapter, copy_adapter, using
 from worker.archer.config import ArcherConfig
+from worker.archer.layers import recompute_layers
 from worker.archer.types import TokenBatch
 
 ADAPTER = "default"
@@ -66,6 +67,8 @@ class Actor:
             raise ActorError(
                 f"{type(base).__name__} has no logits_to_keep, so every prompt token would cost a vocabulary."
             )
+        if config.gradient_checkpointing:
+            recompute_layers(base)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             adapted = cls._fresh(base, config) if adapter is None else cls._continued(base, Path(adapter))

@@ -177,6 +177,9 @@ class ArcherConfig:
     max_tokens_per_microbatch: int = 1024
     """Tokens, padding included, in one forward pass: higher is faster until memory ends."""
 
+    gradient_checkpointing: bool = False
+    """True computes the policy's layers again in each backward pass: far less memory for one more forward pass."""
+
     max_prompt_tokens: int = 2048
     """Longest prompt kept, cut on the left: higher keeps more context at more time and memory."""
 
