@@ -20,6 +20,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "mini-webshop": lambda: MiniShop("mini-webshop"),
     "support-desk": lambda: SupportDesk("support-desk"),
 }
+ALIASES = {"twenty-questions": "twenty-questions-10"}
 
 
 class UnknownTaskError(ValueError):
@@ -27,7 +28,8 @@ class UnknownTaskError(ValueError):
 
 
 def find_task(name: str) -> Task:
-    """The task of this name; raises UnknownTaskError."""
-    if name not in TASKS:
-        raise UnknownTaskError(f"There is no task {name!r}. There are: {', '.join(sorted(TASKS))}.")
-    return TASKS[name]()
+    """The task of this name or alias; raises UnknownTaskError."""
+    full_name = ALIASES.get(name, name)
+    if full_name not in TASKS:
+        raise UnknownTaskError(f"There is no task {name!r}. There are: {', '.join(sorted({*TASKS, *ALIASES}))}.")
+    return TASKS[full_name]()
