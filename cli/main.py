@@ -10,6 +10,7 @@ from cli.chat import chat
 from cli.feedback import feedback
 from cli.learning import learn, runs
 from cli.options import Json
+from cli.simulate import simulate
 
 app = typer.Typer(
     name="nock",
@@ -53,6 +54,7 @@ app.command("runs")(runs)
 app.command("adapters")(adapters)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("simulate")(simulate)
 app.add_typer(agents.app, name="agents")
 app.add_typer(keys.app, name="keys")
 
