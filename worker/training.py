@@ -118,7 +118,7 @@ def outcomes_differ(transitions: Sequence[Transition], held_out_share: float) ->
     last: dict[str, float] = {}
     earlier: set[float] = set()
     for turn in transitions:
-        if is_held_out(turn.episode, held_out_share):
+        if is_held_out(turn.held_out_by, held_out_share):
             continue
         if turn.episode in last:
             earlier.add(last[turn.episode])

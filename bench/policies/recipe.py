@@ -73,7 +73,8 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
             tie_word_embeddings=False,
         )
     )
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends)  # type: ignore[no-untyped-call] # untyped in transformers
     transcript, end = Transcript(tokenizer), int(tokenizer.eos_token_id)
     games = [dialogue_ids(task, transcript, end, FIRST_SEED + number, recipe.context) for number in range(recipe.games)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
@@ -82,10 +83,11 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
     generator = torch.Generator().manual_seed(recipe.seed)
     for epoch in range(recipe.epochs):
         losses = []
-        for places in torch.randperm(len(games), generator=generator).split(recipe.batch_games):
-            loss = _loss(model, [games[place] for place in places.tolist()])
+        drawn = torch.randperm(len(games), generator=generator).tolist()
+        for start in range(0, len(drawn), recipe.batch_games):
+            loss = _loss(model, [games[place] for place in drawn[start : start + recipe.batch_games]])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()
@@ -94,7 +96,8 @@ def train_policy(task: Task, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrain
             f"{task.name}: pass {epoch + 1} of {recipe.epochs}, {sum(losses) / len(losses):.3f} nats a token",
             flush=True,
         )
-    return model.eval(), tokenizer
+    model.train(False)
+    return model, tokenizer
 
 
 def _loss(model: LlamaForCausalLM, games: Sequence[list[int]]) -> torch.Tensor:

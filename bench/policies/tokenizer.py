@@ -19,7 +19,7 @@ def word_tokenizer(vocabulary: Sequence[str], context: int) -> PreTrainedTokeniz
     tokenizer = Tokenizer(models.WordLevel(vocab=tokens, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in marks])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call] # untyped in transformers
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,

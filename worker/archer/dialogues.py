@@ -58,6 +58,6 @@ def episode_places(ends: Sequence[bool]) -> list[range]:
     return [range(start, end) for start, end in itertools.pairwise(starts)]
 
 
-def is_held_out(episode: str, share: float) -> bool:
-    """Whether the critic never learns from this episode; by its name alone, so every update answers alike."""
-    return zlib.crc32(episode.encode()) / 2**32 < share
+def is_held_out(name: str, share: float) -> bool:
+    """Whether the critic never learns from what goes by this name; by nothing else, so every update answers alike."""
+    return zlib.crc32(name.encode()) / 2**32 < share

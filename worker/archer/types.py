@@ -36,10 +36,17 @@ class Transition:
     temperature: float
     trains_actor: bool
     """False: the critic learns from this turn, the actor does not."""
+    conversation: str | None = None
+    """Groups episodes that are held out from the critic together, since they share what was said; None: its own."""
     next_prompt_ids: tuple[int, ...] | None = None
     """next_observation as tokens; read after an episode's last turn alone, since before it the next prompt says so."""
     on_policy: bool = False
     """True: the very policy that the actor starts from sampled it, so μ needs no pass to measure."""
+
+    @property
+    def held_out_by(self) -> str:
+        """The name by which it is held out from the critic, or not."""
+        return self.conversation or self.episode
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.reward):

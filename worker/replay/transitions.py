@@ -50,6 +50,7 @@ def lessons_of(
         temperature = turn.sampling.get("temperature")
         transition = Transition(
             episode=f"{episode.id.hex}.{stretch}",
+            conversation=history.conversation.id.hex,
             observation=decode(spoken.prompt_ids),
             utterance=decode(spoken.completion_ids) if spoken.completion_ids else str(turn.reply.get("content") or ""),
             next_observation=decode(after),
