@@ -58,6 +58,23 @@ def test_where_all_held_out_turns_returned_alike_nothing_shows_that_the_critic_c
     assert same(before, actor_of(learner))
 
 
+def test_a_critic_that_was_trusted_once_is_not_asked_again_not_even_by_who_goes_on_with_it(
+    make_learner, gated, tmp_path
+):
+    config = replace(gated, critic_gate=-1.0)
+    learner = make_learner(config)
+    flat = [replace(each, reward=1.0) if is_held_out(each.episode, SHARE) else each for each in turns()]
+    assert "no two held-out turns" in learner.update(flat).actor_skipped
+    learner.save(tmp_path / "doubted.pt")
+    assert learner.update(turns()).actor_skipped is None
+    learner.save(tmp_path / "trusted.pt")
+    assert learner.update(flat).actor_skipped is None
+    for name, is_trusted in (("doubted.pt", False), ("trusted.pt", True)):
+        again = make_learner(config)
+        again.restore_critic(tmp_path / name)
+        assert again.is_trusted == is_trusted
+
+
 def test_the_actor_waits_until_the_critic_is_warm_and_no_longer(make_learner, gated, tmp_path):
     config = replace(gated, critic_gate=None, warmup_updates=2)
     learner = make_learner(config)
