@@ -43,7 +43,7 @@ def turn(learnable: Learnable = Learnable.ACTOR, **sampling: float | None) -> Tu
 def transitions(
     turns: Sequence[Turn], episodes: Sequence[Episode], tokens: Sequence[Tokens | None], rewards: Sequence[float] = ()
 ) -> list[Transition]:
-    history = History(Conversation(), turns, episodes, rewards or [0.0] * len(turns))
+    history = History(Conversation(id=new_id()), turns, episodes, rewards or [0.0] * len(turns))
     known = {one.id: its for one, its in zip(turns, tokens, strict=True) if its is not None}
     return [lesson.transition for lesson in lessons_of(history, known, words, start_version=STABLE)]
 
@@ -132,3 +132,9 @@ def test_a_reply_without_token_ids_is_read_as_it_was_sent() -> None:
 def test_the_temperature_is_the_one_that_was_sampled_at(sampling: dict[str, float | None], temperature: float) -> None:
     (only,) = transitions([turn(**sampling)], [episode(EpisodeEnd.CLOSED)], [spoken("a", "b")])
     assert only.temperature == temperature
+
+
+def test_all_episodes_of_a_conversation_are_held_out_together() -> None:
+    first, second = transitions([turn(), turn()], [episode(EpisodeEnd.IDLE), episode(EpisodeEnd.CLOSED)], THREE[:2])
+    assert first.episode != second.episode
+    assert first.held_out_by == second.held_out_by
