@@ -48,7 +48,8 @@ def measure(model: str, dtype: torch.dtype, device: torch.device) -> float:
     """Tokens a second of a full batch."""
     opened = open_model(model, dtype, device, None)
     batch: RunningBatch[Row] = RunningBatch(opened, Composition())
-    prompt = [(index * 7) % 256 for index in range(PROMPT_TOKENS)]
+    vocabulary_size: int = opened.network.config.get_text_config().vocab_size
+    prompt = [(index * 7) % vocabulary_size for index in range(PROMPT_TOKENS)]
     batch.join([Row(prompt, SamplerRow(Sampling(temperature=0.0))) for _ in range(CONCURRENT_REQUESTS)])
     batch.step()
     start = time.monotonic()
