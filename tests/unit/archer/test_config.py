@@ -10,6 +10,7 @@ import pytest
 
 from worker.archer import config as module
 from worker.archer.config import ArcherConfig, ConfigError
+from worker.archer.presets import PRESETS
 
 
 def test_a_configuration_survives_json():
@@ -46,6 +47,20 @@ def test_an_unknown_name_is_refused_and_named():
         ("max_importance_ratio", 0.5),
         ("critic_weight_decay", -1.0),
         ("kl_check_share", 1.5),
+        ("lam", 1.01),
+        ("expectile", 1.0),
+        ("clip_low", 1.0),
+        ("clip_high", 0.0),
+        ("awr_beta", 0.0),
+        ("held_out_share", 1.0),
+        ("critic_gate", 1.5),
+        ("critic_ensemble", 0),
+        ("warmup_updates", -1),
+        ("stale_negative_weight", -0.1),
+        ("kl_coefficient", -1.0),
+        ("critic_reader", "roberta"),
+        ("critic_head", None),
+        ("trace", True),
     ],
 )
 def test_a_value_without_meaning_is_refused_by_name(name, value):
@@ -53,9 +68,41 @@ def test_a_value_without_meaning_is_refused_by_name(name, value):
         ArcherConfig.from_json({name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("gamma", 0), ("gamma", 1), ("tau", 1), ("kl_budget", None)])
+EDGES = [
+    ("gamma", 0),
+    ("gamma", 1),
+    ("tau", 1),
+    ("kl_budget", None),
+    ("critic_gate", None),
+    ("critic_gate", -1),
+    ("held_out_share", 0),
+    ("warmup_updates", 0),
+    ("probed_states", 0),
+    ("stale_negative_weight", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), EDGES)
 def test_the_edges_that_mean_something_are_accepted(name, value):
     assert getattr(ArcherConfig.from_json({name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("actor_utterances", {"actor_objective": "imitation", "actor_utterances": "logged"}),
+        ("critic_reader", {"token_baseline": True, "critic_reader": "encoder"}),
+    ],
+)
+def test_what_cannot_go_together_is_refused_by_name(name, changes):
+    with pytest.raises(ConfigError, match=f"^{name} is .* where "):
+        ArcherConfig.from_json(changes)
+
+
+def test_a_preset_survives_json_and_differs_from_the_others():
+    for preset in PRESETS.values():
+        assert ArcherConfig.from_json(json.loads(json.dumps(preset.to_json()))) == preset
+    assert len(set(PRESETS.values())) == len(PRESETS) == 3
 
 
 def test_every_hyper_parameter_says_what_raising_it_does():
