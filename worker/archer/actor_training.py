@@ -1,6 +1,7 @@
 """Moves the LoRA along one of the actor's objectives within a KL budget; knows tokens and advantages, no rewards."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -142,12 +143,12 @@ class ActorTraining:
             self.kl_at_start = kl
             self.start[seen] = self.now[seen]
             kl = 0.0
-        if self.config.kl_budget is not None and kl > self.config.kl_budget:
-            return False
+        if not kl <= (math.inf if self.config.kl_budget is None else self.config.kl_budget):
+            return False  # nor is what is not a number: the last step broke the policy
         self.kl = kl
-        self.good_steps = self.taken
         if self.config.kl_budget is not None:
             self.good = self._state()
+            self.good_steps = self.taken
         return True
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -168,7 +169,7 @@ class ActorTraining:
         of_turns = turn_ratio(first_pass, behaviour, self.table.turn, turns)[torch.unique(self.table.turn)]
         return ActorFigures(
             steps=len(steps),
-            steps_kept=self.good_steps,
+            steps_kept=self.good_steps if stopped else self.taken,
             loss=sum(step.loss for step in steps) / len(steps),
             grad_norm=sum(step.grad_norm for step in steps) / len(steps),
             importance_ratio_mean=ratio.mean().item(),

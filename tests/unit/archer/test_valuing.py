@@ -71,6 +71,13 @@ def test_what_the_others_earned_does(valuing_of):
     assert any(name.startswith("heads.q") for name in different)
 
 
+def test_the_episodes_of_one_conversation_are_held_out_together(valuing_of):
+    turns = [replace(each, conversation=HELD[0]) for name in ("x", "y", "z") for each in dialogue(name, (0.0, 1.0))]
+    assert not all(is_held_out(each.episode, SHARE) for each in turns)
+    valuing = valuing_of([*dialogue("learned", (1.0,)), *turns], held_out_share=SHARE)
+    assert valuing.held_out == [1, 2, 3, 4, 5, 6]
+
+
 def test_the_figures_of_trust_are_of_the_held_out_turns(valuing_of):
     turns = [replace(each, reward=each.reward + place / 7) for place, each in enumerate(turns_with(0.3))]
     valuing = valuing_of(turns, held_out_share=SHARE, gamma=0.5)
