@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 
 from bench.methods.method import Method
-from bench.playing.games import Played, play
+from bench.playing.games import Played
 from sim.task import Task
 
 EVALUATION_SEEDS = range(5_000_000, 5_000_512)
@@ -61,14 +61,14 @@ def run_curve(curve: Curve, build: Callable[[], Method], described: dict[str, An
         done = record["conversations"]
         due = [point for point in evaluation_points(curve.budget) if point > record["measured_at"] and point <= done]
         if due or not record["points"]:
-            record["points"].append(_measure(curve, method.player, tokenizer, record))
+            record["points"].append(_measure(curve, method, tokenizer, record))
             record["measured_at"] = done
             _write(curve.file, record)
         if done >= curve.budget:
             break
         # Seeds of no other curve's and of no evaluation: every method and seed meets users of its own.
         seeds = [10_000 * 100 * (1 + curve.seed) + done + number for number in range(method.per_step)]
-        played = play(method.player, tokenizer, curve.task, seeds, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
+        played = method.play(tokenizer, curve.task, seeds, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
         figures = method.learn(played)
         record["conversations"] = done + len(played)
         record["tokens"] += sum(game.tokens for game in played)
@@ -104,11 +104,11 @@ def _begin(curve: Curve, described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _measure(curve: Curve, model: PreTrainedModel, tokenizer: Any, record: dict[str, Any]) -> dict[str, float]:
+def _measure(curve: Curve, method: Method, tokenizer: Any, record: dict[str, Any]) -> dict[str, float]:
     """The policy on the fixed games, at temperature 1, with the same draws each time."""
     generator = torch.Generator().manual_seed(0)
     began = time.monotonic()
-    played = play(model, tokenizer, curve.task, EVALUATION_SEEDS, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
+    played = method.play(tokenizer, curve.task, EVALUATION_SEEDS, generator=generator, max_new_tokens=MAX_NEW_TOKENS)
     return {
         "conversations": record["conversations"],
         "tokens": record["tokens"],
