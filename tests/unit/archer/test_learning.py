@@ -85,13 +85,13 @@ def test_replies_that_must_differ_from_turn_to_turn_are_learned_to_the_optimum(m
         trace="length_normalised",
         critic_hidden=64,
         critic_lr=3e-3,
-        critic_steps=8,
+        critic_steps=5,
         critic_batch_turns=128,
         probed_states=0,
         actor_objective="clipped",
         actor_lr=2e-3,
         max_tokens_per_microbatch=4096,
     )
-    curve = curve_of(make_learner(chosen), updates=24, count=64, best=("yes", "never"))
+    curve = curve_of(make_learner(chosen), updates=18, count=64, best=("yes", "never"))
     assert curve[0] < 0.4
     assert sum(curve[-3:]) / 3 > 0.95, curve
