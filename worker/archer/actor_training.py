@@ -13,6 +13,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.descent import Descent, descend
 from worker.archer.importance import effective_sample_size, kl_estimate, truncated_ratio, turn_ratio
 from worker.archer.losses import awr_loss, clipped_policy_loss, exact_kl, imitation_loss, policy_gradient_loss
+from worker.archer.processes import ALONE, Processes
 from worker.archer.rows import Row, actor_batches, collate, micro_batches
 from worker.archer.types import ActorFigures, TokenBatch, TokenTable
 
@@ -28,6 +29,7 @@ class ActorTraining:
         start_logprobs: Float[Tensor, "tokens"],
         advantage: Float[Tensor, "tokens"],
         config: ArcherConfig,
+        processes: Processes = ALONE,
     ) -> None:
         self.actor = actor
         self.optimiser = optimiser
@@ -36,7 +38,9 @@ class ActorTraining:
         self.now = start_logprobs.clone()
         self.advantage = advantage
         self.config = config
-        self.seen: list[Tensor] = []
+        self.processes = processes
+        self.seen = torch.zeros_like(table.turn, dtype=torch.bool)
+        """Which tokens were read since the last step, by whichever process."""
         self.kl_at_start: float | None = None
         self.kl = 0.0
         self.taken = 0
@@ -63,7 +67,7 @@ class ActorTraining:
         stopped = False
         for batches in plan:
             for batch in batches:
-                self.seen = []
+                self.seen.zero_()
                 turns = self.table.turn[[span.table for row in batch for span in row.spans]].tolist()
                 step = descend(
                     self.optimiser,
@@ -72,8 +76,9 @@ class ActorTraining:
                     whose="actor",
                     episodes=[episodes[turn] for turn in turns],
                     approves=self._is_within_budget,
+                    processes=self.processes,
                 )
-                tokens_trained += sum(len(places) for places in self.seen)
+                tokens_trained += int(self.seen.sum())
                 if step is None:
                     stopped = True
                     break
@@ -92,19 +97,18 @@ class ActorTraining:
         return self._figures(steps, first_pass, stopped, tokens_trained)
 
     def losses(self, rows: Sequence[Row], turns: int) -> Iterator[Float[Tensor, ""]]:
-        """Parts of J_π of one step; remembers the log-probs they were made of."""
-        for rows_together in micro_batches(rows, self.config.max_tokens_per_microbatch):
+        """This process' parts of J_π of one step; remembers the log-probs they were made of."""
+        for rows_together, counts in self.processes.share(micro_batches(rows, self.config.max_tokens_per_microbatch)):
             tokens = collate(rows_together, self.actor.device)
             temperature = self.table.temperature[tokens.table]
             logits = self.actor.logits(tokens)
             logprobs = token_logprobs(logits, tokens.targets, temperature)
-            self.now[tokens.table] = logprobs.detach()
-            self.seen.append(tokens.table)
+            self._note(tokens, logprobs.detach(), counts)
             loss = self.objective(logprobs, tokens, turns)
             if self.config.kl_coefficient > 0:
                 kl = exact_kl(logits, self.actor.reference_logits(tokens), temperature)
                 loss = loss + self.config.kl_coefficient * kl.sum() / turns
-            yield loss
+            yield counts * loss
 
     def objective(self, logprobs: Float[Tensor, "tokens"], tokens: TokenBatch, turns: int) -> Float[Tensor, ""]:
         """The part of J_π that these tokens are, by the config's objective."""
@@ -124,19 +128,31 @@ class ActorTraining:
     def _measure_again(self, rows: Sequence[Row]) -> None:
         """The log-probs after the last step, on every n-th micro-batch; sorted by length, so of all lengths."""
         batches = micro_batches(rows, self.config.max_tokens_per_microbatch)
-        self.seen = []
-        for rows_together in batches[:: max(1, round(1 / self.config.kl_check_share))]:
+        self.seen.zero_()
+        for rows_together, counts in self.processes.share(batches[:: max(1, round(1 / self.config.kl_check_share))]):
             tokens = collate(rows_together, self.actor.device)
-            self.now[tokens.table] = self.actor.logprobs(tokens, self.table.temperature[tokens.table])
-            self.seen.append(tokens.table)
+            self._note(tokens, self.actor.logprobs(tokens, self.table.temperature[tokens.table]), counts)
+
+    def _note(self, tokens: TokenBatch, logprobs: Float[Tensor, "tokens"], counts: float) -> None:
+        """What only fills up is left to the process whose share it is."""
+        if counts > 0:
+            self.now[tokens.table] = logprobs
+            self.seen[tokens.table] = True
+
+    def _combine(self) -> None:
+        """Know what every process has read."""
+        read = self.processes.total(self.now.where(self.seen, 0.0))
+        self.seen = self.processes.total(self.seen.int()) > 0
+        self.now = read.where(self.seen, self.now)
 
     def _is_within_budget(self) -> bool:
         """Measure the KL of the weights just read; within the budget they become the ones to return to."""
-        seen = torch.cat(self.seen)
+        self._combine()
+        seen = self.seen
         weight = truncated_ratio(
             self.start[seen], self.table.behaviour_logprobs[seen], self.config.max_importance_ratio
         )
-        kl = kl_estimate(self.now[seen], self.start[seen], weight).item()
+        kl = self.processes.same(kl_estimate(self.now[seen], self.start[seen], weight)).item()
         if self.kl_at_start is None:
             # Nothing has moved yet, so what differs is rounding (the engine's kernels are not these): from here on
             # the start is what this machine computes.

@@ -12,6 +12,7 @@ from worker.archer.critic import Critic
 from worker.archer.descent import Descent, descend
 from worker.archer.dialogues import Dialogues
 from worker.archer.losses import expectile_weight
+from worker.archer.processes import ALONE, Processes
 from worker.archer.returns import retrace_target
 from worker.archer.target import TargetCritic
 from worker.archer.types import Features
@@ -50,6 +51,7 @@ def train_critic(
     lessons: Lessons,
     config: ArcherConfig,
     generator: torch.Generator,
+    processes: Processes = ALONE,
 ) -> list[Descent]:
     """Take `critic_steps` steps over shuffled episodes, a Polyak step of the targets after each."""
     steps = []
@@ -62,9 +64,9 @@ def train_critic(
                     break  # no turn twice in a step
                 waiting = torch.randperm(len(lessons.episodes), generator=generator).tolist()
             chosen += lessons.episodes[waiting.pop()]
-        losses = critic_losses(critic, target, lessons, chosen, config)
+        losses = critic_losses(critic, target, lessons, chosen, config, processes)
         named = [lessons.names[turn] for turn in chosen]
-        step = descend(optimiser, losses, config.max_grad_norm, whose="critic", episodes=named)
+        step = descend(optimiser, losses, config.max_grad_norm, whose="critic", episodes=named, processes=processes)
         assert step is not None  # nothing vetoes a critic's step
         steps.append(step)
         target.polyak_step(critic, config.tau)
@@ -72,9 +74,14 @@ def train_critic(
 
 
 def critic_losses(
-    critic: Critic, target: TargetCritic, lessons: Lessons, turns: Sequence[int], config: ArcherConfig
+    critic: Critic,
+    target: TargetCritic,
+    lessons: Lessons,
+    turns: Sequence[int],
+    config: ArcherConfig,
+    processes: Processes = ALONE,
 ) -> Iterator[Float[Tensor, ""]]:
-    """Parts of J_Q + J_V of whole episodes; they sum to the step's loss however it is split.
+    """This process' parts of J_Q + J_V of whole episodes; all sum to the step's loss however it is split.
 
         J_Q = Σᵢ mean_b ℓ(Qᵢ, yᵢ_b)        J_V = Σᵢ Σ_b w_b ℓ(Vᵢ, Q̄ᵢ_b) / Σ_b w_b
 
@@ -87,7 +94,7 @@ def critic_losses(
     slot = {turn: place for place, turn in enumerate(turns)}
     weight_sum = dialogues.weight.sum()
     with critic.reader.active():
-        for part in parts:
+        for part, counts in processes.share(parts):
             places = [slot[turn] for turn in part]
             features = read(critic, lessons, part, following=False)
             q = critic.heads.error(critic.heads.q_logits(features.action), targets.q[:, places])
@@ -100,7 +107,7 @@ def critic_losses(
                 v_part = v.sum() / len(turns)
             else:
                 v_part = (dialogues.weight[places] * v).sum() / weight_sum
-            yield q.sum() / len(turns) + v_part
+            yield counts * (q.sum() / len(turns) + v_part)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from worker.archer.processes import ALONE, Processes
+
 
 class NonFiniteUpdateError(ArithmeticError):
     """A loss or a gradient was not finite. That step was not applied: actor and critic are as before it."""
@@ -28,11 +30,13 @@ def descend(
     whose: str,
     episodes: Sequence[str],
     approves: Callable[[], bool] = lambda: True,
+    processes: Processes = ALONE,
 ) -> Descent | None:
     """Sum the gradients of the partial losses, clip them as one network's, step; None if `approves` then says no.
 
     The partial losses are parts of one mean, so their number does not change the step. Each network clips its own
-    gradients: a joint norm would let one network's size shrink the other's step.
+    gradients: a joint norm would let one network's size shrink the other's step. Several processes each bring their
+    share of the partial losses, and take the same step.
     """
     optimiser.zero_grad(set_to_none=True)
     total = 0.0
@@ -40,6 +44,7 @@ def descend(
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         total += loss.item()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    total = processes.sum_gradients(parameters, total)
     norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
     if not (math.isfinite(total) and math.isfinite(norm)):
         optimiser.zero_grad(set_to_none=True)

@@ -11,8 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 def repeated_layers(model: nn.Module) -> list[nn.Module]:
     """The layers that transformers itself never splits, in order; a ValueError if the model does not name them."""
-    kinds = getattr(model, "_no_split_modules", None) or ()
-    layers = [module for module in model.modules() if type(module).__name__ in kinds]
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    # By ancestors: FSDP2 gives a sharded layer a class of its own.
+    layers = [layer for layer in model.modules() if kinds & {kind.__name__ for kind in type(layer).__mro__}]
     if not layers:
         raise ValueError(f"{type(model).__name__} does not say which layers it repeats (_no_split_modules).")
     return layers

@@ -20,6 +20,7 @@ from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.episodes import episode_ends, reason_to_leave_actor
 from worker.archer.fresh import Decode, say_anew
 from worker.archer.importance import effective_sample_size, turn_ratio
+from worker.archer.processes import ALONE, Processes
 from worker.archer.rows import Row, build_rows, build_table, collate, micro_batches
 from worker.archer.target import TargetCritic
 from worker.archer.text_reader import TextReader
@@ -45,14 +46,27 @@ class Learner:
     """An actor, a critic with its targets, and their optimisers."""
 
     def __init__(
-        self, actor: Actor, critic: Critic, config: ArcherConfig, *, decode: Decode | None = None, seed: int = 0
+        self,
+        actor: Actor,
+        critic: Critic,
+        config: ArcherConfig,
+        *,
+        decode: Decode | None = None,
+        seed: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
         if decode is None and isinstance(critic.reader, TextReader):
             raise ValueError("A critic that reads texts needs decode, to read what the policy says now.")
+        reader = critic.reader
+        if processes.count > 1 and isinstance(reader, TokenReader) and reader.trains and not reader.is_joint:
+            # Replies take as many passes as their lengths ask for, and a sharded model wants as many of each process.
+            raise ValueError("Several processes can train a critic that reads with the policy's model only if joint.")
         self.actor = actor
         self.critic = critic
         self.config = config
         self.decode = decode
+        self.processes = processes
+        """Each has this same learner and is given the same turns."""
         self.target = TargetCritic(critic)
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0
@@ -85,7 +99,8 @@ class Learner:
         with clock.phase("start log-probs"):
             start = self.start_logprobs(rows, table, transitions)
         valuing = self._valuing(transitions, ends, start, table)
-        critic_figures = valuing.learn(self.critic_optimiser, self.generator, clock)
+        critic_figures = valuing.learn(self.critic_optimiser, self.generator, clock, self.processes)
+        critic_figures = self.processes.same(critic_figures)
         self.updates += 1
         on_progress(CRITIC_PROGRESS)
 
@@ -167,7 +182,7 @@ class Learner:
             ends,
             ratio.clamp(max=config.max_importance_ratio),
             trace,
-            lambda states, each: say_anew(self.actor, states, config, self.generator, self.decode, each=each),
+            self._say_anew,
         )
 
     def _reason_to_wait(self, figures: CriticFigures) -> str | None:
@@ -205,7 +220,7 @@ class Learner:
             table = build_table(transitions, self.actor.device)
             start = table.behaviour_logprobs
         else:
-            advantage = valuing.advantage()
+            advantage = self.processes.same(valuing.advantage())
         trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
         flat_below = FLAT_SHARE * self.critic.heads.scale.item()
         if not rows:
@@ -222,7 +237,7 @@ class Learner:
         if config.token_baseline:
             assert isinstance(self.critic.reader, TokenReader)  # the config saw to it
             of_token = subtract_baseline(self.critic.reader, rows, of_token, config, self.generator)
-        training = ActorTraining(self.actor, self.actor_optimiser, table, start, of_token, config)
+        training = ActorTraining(self.actor, self.actor_optimiser, table, start, of_token, config, self.processes)
         figures = training.run(rows, [turn.episode for turn in transitions], self.generator, on_progress)
         if figures.steps_kept == 0:
             return figures, "its first step spent the whole KL budget and was undone; lower actor_lr"
@@ -237,13 +252,17 @@ class Learner:
         able = [turn for turn in transitions if turn.trains_actor]
         states = [able[place] for place in torch.randint(len(able), (wanted,), generator=self.generator).tolist()]
         each = config.candidates if config.actor_objective == "imitation" else 1
-        said = say_anew(self.actor, states, config, self.generator, self.decode, each=each)
-        advantage = valuing.advantage_of(said)
+        said = self._say_anew(states, each)
+        advantage = self.processes.same(valuing.advantage_of(said))
         if config.actor_objective == "imitation":
             least = FLAT_SHARE * self.critic.heads.scale.item()
             chosen = best_candidates(advantage.view(-1, each), least).flatten().nonzero().flatten()
             return [said[place] for place in chosen.tolist()], advantage[chosen]
         return said, advantage
+
+    def _say_anew(self, states: Sequence[Transition], each: int) -> list[Transition]:
+        said = say_anew(self.actor, states, self.config, self.generator, self.decode, each=each)
+        return self.processes.same(said)
 
     def _scale_step(self, start: Float[Tensor, "tokens"], table: TokenTable) -> None:
         """Set the actor's learning rate for this update."""
@@ -259,7 +278,13 @@ class Learner:
     # What outlives an update.
 
     def save(self, path: Path) -> None:
-        """Write what an equal learner needs to go on to the bit: networks, optimisers, random state."""
+        """Write what an equal learner needs to go on to the bit: networks, optimisers, random state.
+
+        Every process calls it, since they bring a frozen model together to take its fingerprint; the main one writes.
+        """
+        architecture = critic_architecture(self.critic) | actor_architecture(self.actor)
+        if not self.processes.is_main:
+            return
         state = {
             "critic": {
                 "online": self.critic.state(),
@@ -271,7 +296,7 @@ class Learner:
             "actor": {"adapter": self.actor.adapter_state(), "optimiser": self.actor_optimiser.state_dict()},
             "generator": self.generator.get_state(),
         }
-        write_checkpoint(path, critic_architecture(self.critic) | actor_architecture(self.actor), state)
+        write_checkpoint(path, architecture, state)
 
     def restore_critic(self, path: Path) -> None:
         """Take critic, targets and their optimiser from a checkpoint; the actor stays what it was built from."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from worker.archer.types import Features, Transition
 
@@ -59,5 +60,6 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         if "lora_" not in name:
-            digest.update(name.encode() + weight.cpu().contiguous().float().numpy().tobytes())
+            whole = weight.full_tensor() if isinstance(weight, DTensor) else weight  # one that lies in shares
+            digest.update(name.encode() + whole.cpu().contiguous().float().numpy().tobytes())
     return digest.hexdigest()[:16]

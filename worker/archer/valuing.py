@@ -14,6 +14,7 @@ from worker.archer.critic_training import Lessons, train_critic
 from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.diagnostics import advantage_spread, calibration_error, positive_share, rank_correlation, twin_gap
 from worker.archer.dialogues import build_dialogues, episode_places, is_held_out
+from worker.archer.processes import ALONE, Processes
 from worker.archer.returns import explained_variance, monte_carlo_returns
 from worker.archer.target import TargetCritic
 from worker.archer.traces import mean_trace_length
@@ -51,11 +52,17 @@ class Valuing:
         self.index = critic.reader.index(transitions)
         self.everything = list(range(len(transitions)))
         self.held_out = [
-            turn for turn in self.everything if is_held_out(transitions[turn].episode, config.held_out_share)
+            turn for turn in self.everything if is_held_out(transitions[turn].held_out_by, config.held_out_share)
         ]
         self.features: Features | None = None
 
-    def learn(self, optimiser: torch.optim.Optimizer, generator: torch.Generator, clock: PhaseClock) -> CriticFigures:
+    def learn(
+        self,
+        optimiser: torch.optim.Optimizer,
+        generator: torch.Generator,
+        clock: PhaseClock,
+        processes: Processes = ALONE,
+    ) -> CriticFigures:
         """Train Q and V on the episodes that are not held out; then say how good they are on those that are."""
         held_out = set(self.held_out)
         episodes = [places for places in episode_places(self.ends) if places[0] not in held_out]
@@ -88,7 +95,7 @@ class Valuing:
             self._fresh_values if self.config.value == "sampled" else None,
         )
         with clock.phase("critic"):
-            steps = train_critic(self.critic, self.target, optimiser, lessons, self.config, generator)
+            steps = train_critic(self.critic, self.target, optimiser, lessons, self.config, generator, processes)
         with clock.phase("encode"):
             if self.critic.reader.trains:
                 self.features = self._read(self.critic, following=False)
