@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import torch
@@ -81,8 +82,9 @@ def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Train
 
 def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
     started = time.perf_counter()
-    decode = _decoder(assignment.model)
-    lessons = _lessons(assignment, decode)
+    tokenizer = _tokenizer(assignment.model)
+    decode = _decoder(tokenizer)
+    lessons = _lessons(assignment, decode, generation_prompt_of(tokenizer))
     transitions = [lesson.transition for lesson in lessons]
     rendered = time.perf_counter()
     learner = _learner(assignment, decode)
@@ -143,20 +145,41 @@ def as_json(value: object) -> object:
     return value
 
 
-def _decoder(model: str) -> Decode:
+def _tokenizer(model: str) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        return AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise ModelError(f"NOCK_MODEL={model} has no tokenizer that transformers can load: {error}") from error
+
+
+def _decoder(tokenizer: Any) -> Decode:
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-def _lessons(assignment: Assignment, decode: Decode) -> list[Lesson]:
+def generation_prompt_of(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens with which the chat template begins a reply; none where the template is not the model's own."""
+    if not tokenizer.chat_template:
+        return ()
+    asked = [{"role": "user", "content": "-"}]
+    without, begun = (
+        tokenizer.apply_chat_template(asked, add_generation_prompt=begins, tokenize=True, return_dict=False)
+        for begins in (False, True)
+    )
+    return tuple(begun[len(without) :])
+
+
+def _lessons(assignment: Assignment, decode: Decode, generation_prompt: tuple[int, ...]) -> list[Lesson]:
     decode_once = lru_cache(maxsize=2)(decode)  # a next observation is mostly the next turn's observation
     return [
         lesson
         for history in assignment.histories
-        for lesson in lessons_of(history, assignment.tokens, decode_once, start_version=assignment.start_version)
+        for lesson in lessons_of(
+            history,
+            assignment.tokens,
+            decode_once,
+            generation_prompt=generation_prompt,
+            start_version=assignment.start_version,
+        )
     ]
 
 

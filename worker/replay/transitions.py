@@ -29,13 +29,21 @@ class Lesson:
 
 
 def lessons_of(
-    history: History, tokens: Mapping[UUID, Tokens], decode: Decode, *, start_version: UUID
+    history: History,
+    tokens: Mapping[UUID, Tokens],
+    decode: Decode,
+    *,
+    generation_prompt: tuple[int, ...],
+    start_version: UUID,
 ) -> Iterator[Lesson]:
-    """The conversation's lessons, in order.
+    """The conversation's lessons, in order. `generation_prompt` is how the chat template begins a reply.
 
     A turn that nobody can learn from is left out, and those after it are another stretch to the algorithm: the turn
     before it bootstraps from the state it was spoken in, and nobody is credited across the gap. An episode that
     another one continues bootstraps likewise: the conversation was not over.
+
+    What would have been asked after a cut is not known, so its next state is the transcript where a reply would begin.
+    A critic never learns the value of any other place: bootstrapped from the end of a reply, it diverges.
     """
     stretch = 0
     for place, turn in enumerate(history.turns):
@@ -46,7 +54,8 @@ def lessons_of(
         episode = history.episodes[place]
         following = history.turns[place + 1] if place + 1 < len(history.turns) else None
         next_spoken = None if following is None else tokens.get(following.id)
-        after = next_spoken.prompt_ids if next_spoken and next_spoken.prompt_ids else spoken.transcript_ids
+        unasked = spoken.transcript_ids + generation_prompt
+        after = next_spoken.prompt_ids if next_spoken and next_spoken.prompt_ids else unasked
         temperature = turn.sampling.get("temperature")
         transition = Transition(
             episode=f"{episode.id.hex}.{stretch}",

@@ -16,6 +16,8 @@ from worker.replay.sampling import History
 from worker.replay.transitions import lessons_of
 
 STABLE, OLD = new_id(), new_id()
+BEGIN = (26,)
+"""How a reply begins: the letter z."""
 
 
 def words(ids: tuple[int, ...]) -> str:
@@ -45,7 +47,8 @@ def transitions(
 ) -> list[Transition]:
     history = History(Conversation(id=new_id()), turns, episodes, rewards or [0.0] * len(turns))
     known = {one.id: its for one, its in zip(turns, tokens, strict=True) if its is not None}
-    return [lesson.transition for lesson in lessons_of(history, known, words, start_version=STABLE)]
+    lessons = lessons_of(history, known, words, generation_prompt=BEGIN, start_version=STABLE)
+    return [lesson.transition for lesson in lessons]
 
 
 THREE = (spoken("a", "b"), spoken("abc", "d"), spoken("abcde", "f"))
@@ -56,19 +59,25 @@ def test_each_turn_bootstraps_from_the_next_prompt_and_the_last_one_ends() -> No
     first, second, third = transitions([turn(), turn(), turn()], [closed] * 3, THREE, [0.0, 0.5, 1.0])
     assert (first.observation, first.utterance, first.next_observation) == ("a", "b", "abc")
     assert (second.observation, second.utterance, second.next_observation) == ("abc", "d", "abcde")
-    assert (third.observation, third.utterance, third.next_observation) == ("abcde", "f", "abcdef")
+    assert (third.observation, third.utterance, third.next_observation) == ("abcde", "f", "abcdefz")
     assert [one.reward for one in (first, second, third)] == [0.0, 0.5, 1.0]
     assert [one.terminal for one in (first, second, third)] == [False, False, True]
-    assert [one.next_prompt_ids for one in (first, second, third)] == [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6)]
+    assert [one.next_prompt_ids for one in (first, second, third)] == [
+        (1, 2, 3),
+        (1, 2, 3, 4, 5),
+        (1, 2, 3, 4, 5, 6, 26),
+    ]
     assert len({one.episode for one in (first, second, third)}) == 1
     assert first.prompt_ids == (1,)
     assert (first.completion_ids, first.behaviour_logprobs) == ((2,), (-0.5,))
 
 
 @pytest.mark.parametrize("ended_by", [EpisodeEnd.CAP, EpisodeEnd.REJECTED, None])
-def test_a_conversation_that_was_cut_bootstraps_from_its_transcript_with_the_reply(ended_by: EpisodeEnd | None) -> None:
+def test_a_conversation_that_was_cut_bootstraps_from_where_the_next_reply_would_begin(
+    ended_by: EpisodeEnd | None,
+) -> None:
     (only,) = transitions([turn()], [episode(ended_by)], [spoken("a", "b")])
-    assert (only.terminal, only.next_observation, only.next_prompt_ids) == (False, "ab", (1, 2))
+    assert (only.terminal, only.next_observation, only.next_prompt_ids) == (False, "abz", (1, 2, 26))
 
 
 @pytest.mark.parametrize("ended_by", [EpisodeEnd.REJECTED, EpisodeEnd.IDLE, EpisodeEnd.CLOSED])
@@ -93,14 +102,14 @@ def test_a_turn_that_teaches_nobody_is_left_out_and_breaks_the_chain() -> None:
 def test_a_turn_without_tokens_is_left_out_and_the_one_before_ends_with_its_own_reply() -> None:
     closed = episode(EpisodeEnd.CLOSED)
     first, third = transitions([turn(), turn(), turn()], [closed] * 3, [THREE[0], None, THREE[2]])
-    assert (first.next_observation, first.terminal) == ("ab", False)
+    assert (first.next_observation, first.terminal) == ("abz", False)
     assert first.episode != third.episode
 
 
 def test_a_following_turn_without_prompt_tokens_is_left_out_likewise() -> None:
     closed = episode(EpisodeEnd.CLOSED)
     (first,) = transitions([turn(), turn()], [closed] * 2, [THREE[0], spoken("", "d")])
-    assert (first.next_observation, first.next_prompt_ids, first.terminal) == ("ab", (1, 2), False)
+    assert (first.next_observation, first.next_prompt_ids, first.terminal) == ("abz", (1, 2, 26), False)
 
 
 def test_a_last_turn_that_is_left_out_ends_nothing_for_the_one_before() -> None:
@@ -123,7 +132,7 @@ def test_log_probs_that_are_none_leave_the_turn_to_the_critic() -> None:
 
 def test_a_reply_without_token_ids_is_read_as_it_was_sent() -> None:
     (only,) = transitions([turn(Learnable.CRITIC)], [episode(EpisodeEnd.CLOSED)], [spoken("a", "")])
-    assert (only.utterance, only.next_observation) == ("said", "a")
+    assert (only.utterance, only.next_observation) == ("said", "az")
 
 
 @pytest.mark.parametrize(
