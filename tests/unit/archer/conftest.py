@@ -57,6 +57,7 @@ def config() -> ArcherConfig:
         warmup_updates=0,
         actor_objective="reinforce",
         actor_utterances="logged",
+        max_new_tokens=4,
         actor_lr=1e-4,
         actor_epochs=2,
         actor_batch_turns=256,

@@ -20,7 +20,7 @@ TUESDAY = dialogue("d", (0.3, 0.0)) + dialogue("e", (0.0, 1.0))
 @pytest.fixture
 def shuffled(config):
     """Batches smaller than the data, so that the random state matters."""
-    return replace(config, critic_batch_turns=2, actor_batch_turns=2)
+    return replace(config, critic_batch_turns=2, actor_batch_turns=2, critic_steps=3)
 
 
 def everything(learner):
@@ -37,7 +37,7 @@ LEARNERS = {
     "trained encoder": {"train_reader": True},
     "policy": POLICY | {"trace": "length_normalised", "actor_objective": "clipped", "kl_coefficient": 0.1},
     "frozen policy": {"critic_reader": "policy", "critic_head": "two_hot", "token_baseline": True},
-    "fresh utterances": POLICY | {"value": "sampled", "actor_utterances": "fresh", "max_new_tokens": 4},
+    "fresh utterances": POLICY | {"value": "sampled", "actor_utterances": "fresh"},
 }
 
 

@@ -14,7 +14,7 @@ POLICY = {"critic_reader": "policy", "critic_encoding": "joint", "train_reader":
 
 @pytest.fixture(params=[POLICY, {}], ids=["policy", "encoder"])
 def settings(request, config):
-    return replace(config, critic_steps=2, actor_epochs=1, max_new_tokens=4, **request.param)
+    return replace(config, critic_steps=2, actor_epochs=1, **request.param)
 
 
 def weights(learner):

@@ -8,11 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from tests.fixtures.transitions import dialogue, turn
-from worker.archer.actor import ActorError
 from worker.archer.actor_training import ActorTraining
-from worker.archer.learner import NonFiniteUpdateError
 from worker.archer.rows import build_rows, build_table
-from worker.archer.types import TransitionError
 
 
 def good_and_bad(**changes):
@@ -101,19 +98,6 @@ def test_a_critic_that_values_all_replies_alike_instructs_nobody(make_learner, c
     assert difference(actor, weights(learner)) == 0
 
 
-def test_no_turns_are_refused(make_learner, config):
-    with pytest.raises(TransitionError, match="No turns"):
-        make_learner(config).update([])
-
-
-def test_tokens_of_another_model_are_refused_before_anything_is_learned(make_learner, config):
-    learner = make_learner(config)
-    critic = [weight.clone() for weight in learner.critic.heads.parameters()]
-    with pytest.raises(ActorError, match="another model"):
-        learner.update([*good_and_bad(), turn(episode="c", completion_ids=(4, 10**6))])
-    assert all(torch.equal(old, new) for old, new in zip(critic, learner.critic.heads.parameters(), strict=True))
-
-
 @pytest.mark.parametrize("changes", [{"max_tokens_per_microbatch": 16}, {"actor_batch_turns": 4}])
 def test_how_the_turns_are_split_into_passes_changes_nothing(make_learner, config, changes):
     turns = good_and_bad()
@@ -197,42 +181,6 @@ def test_logged_log_probs_of_the_start_policy_are_used_and_of_older_ones_compute
     assert figures.actor.importance_ratio_mean == pytest.approx(1.0, abs=1e-4)
     assert figures.actor.kl_at_start == pytest.approx(0.0, abs=1e-6)
     assert figures.actor.effective_sample_size == pytest.approx(4.0, abs=1e-3)
-
-
-def test_the_kl_budget_stops_the_passes_and_undoes_the_step_that_went_beyond(make_learner, config):
-    bold = replace(config, actor_lr=3e-4, actor_epochs=20)
-    free = make_learner(bold).update(good_and_bad()).actor
-    learner = make_learner(replace(bold, kl_budget=0.02))
-    held = learner.update(good_and_bad()).actor
-    assert free is not None
-    assert held is not None
-    assert free.kl_to_start > 0.02
-    assert not free.stopped_by_kl
-    assert free.steps_kept == free.steps == 20
-    assert held.stopped_by_kl
-    assert 0 < held.kl_to_start <= 0.02
-    assert 0 < held.steps_kept < held.steps < 20
-    # The weights are those of the last step kept, not of the one undone.
-    again = make_learner(replace(bold, actor_epochs=held.steps_kept))
-    again.update(good_and_bad())
-    assert difference(weights(learner), weights(again)) < 1e-6
-
-
-def test_a_first_step_beyond_the_budget_leaves_the_actor_and_says_so(make_learner, config):
-    learner = make_learner(replace(config, actor_lr=1.0, kl_budget=1e-4))
-    before = weights(learner)
-    assert "lower actor_lr" in (learner.update(good_and_bad()).actor_skipped or "")
-    assert difference(before, weights(learner)) == 0
-
-
-def test_an_update_that_blows_up_keeps_the_last_good_state(make_learner, config):
-    learner = make_learner(config)
-    with torch.no_grad():
-        next(iter(learner.critic.heads.parameters())).fill_(float("nan"))
-    before = weights(learner)
-    with pytest.raises(NonFiniteUpdateError, match=r"critic's loss is nan .* on episodes"):
-        learner.update(good_and_bad())
-    assert difference(before, weights(learner)) == 0
 
 
 def test_a_long_prompt_is_cut_and_counted(make_learner, config):
