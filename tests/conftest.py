@@ -11,7 +11,7 @@ configure_logging(LogSettings())
 # it. Not config and types: they check their own values, with errors that say what to do.
 ARITHMETIC = (
     "actor actor_training advantages critic critic_training diagnostics dialogues distributions episodes heads "
-    "importance learner losses returns rows target text_reader token_baseline token_reader traces valuing"
+    "importance learner losses returns rows spoken target text_reader token_baseline token_reader traces valuing"
 )
 install_import_hook([f"worker.archer.{module}" for module in ARITHMETIC.split()], "beartype.beartype")
 

@@ -19,15 +19,14 @@ from worker.archer.critic import Critic
 from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.episodes import episode_ends, reason_to_leave_actor
 from worker.archer.fresh import Decode, say_anew
-from worker.archer.importance import effective_sample_size, turn_ratio
+from worker.archer.importance import effective_sample_size
 from worker.archer.processes import ALONE, Processes
-from worker.archer.rows import Row, build_rows, build_table, collate, micro_batches
+from worker.archer.spoken import Spoken, read_spoken
 from worker.archer.target import TargetCritic
 from worker.archer.text_reader import TextReader
 from worker.archer.token_baseline import subtract_baseline
 from worker.archer.token_reader import TokenReader
-from worker.archer.traces import full_product_trace, length_normalised_trace
-from worker.archer.types import ActorFigures, CriticFigures, Figures, TokenTable, Transition, TransitionError
+from worker.archer.types import ActorFigures, CriticFigures, Figures, Transition, TransitionError
 from worker.archer.valuing import Valuing
 
 __all__ = ["Learner", "NonFiniteUpdateError"]
@@ -94,11 +93,11 @@ class Learner:
         transitions = [self._without_actor_if_long(transition) for transition in given]
         clock = PhaseClock()
         ends = episode_ends(transitions)
-        rows = build_rows(transitions, self.config.max_prompt_tokens)
-        table = build_table(transitions, self.actor.device)
         with clock.phase("start log-probs"):
-            start = self.start_logprobs(rows, table, transitions)
-        valuing = self._valuing(transitions, ends, start, table)
+            spoken = read_spoken(self.actor, transitions, self.config)
+        weight = spoken.ratio().clamp(max=self.config.max_importance_ratio)
+        trace = spoken.trace(self.config)
+        valuing = Valuing(self.critic, self.target, self.config, transitions, ends, weight, trace, self._say_anew)
         critic_figures = valuing.learn(self.critic_optimiser, self.generator, clock, self.processes)
         critic_figures = self.processes.same(critic_figures)
         self.updates += 1
@@ -109,10 +108,7 @@ class Learner:
         if skipped is None:
             with clock.phase("actor"):
                 actor_figures, skipped = self._teach_actor(
-                    transitions,
-                    rows,
-                    table,
-                    start,
+                    spoken,
                     valuing,
                     lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
                 )
@@ -122,7 +118,7 @@ class Learner:
             turns=len(transitions),
             actor_turns=sum(transition.trains_actor for transition in transitions),
             episodes=sum(ends),
-            rows=len(rows),
+            rows=len(spoken.rows),
             prompts_cut=sum(t.trains_actor and len(t.prompt_ids) > self.config.max_prompt_tokens for t in transitions),
             replies_too_long=sum(t.trains_actor for t in given) - sum(t.trains_actor for t in transitions),
             texts_cut=valuing.count_cut(),
@@ -139,51 +135,6 @@ class Learner:
         if transition.trains_actor and len(transition.completion_ids) > self.config.max_completion_tokens:
             return dataclasses.replace(transition, trains_actor=False)
         return transition
-
-    @torch.no_grad()
-    def start_logprobs(
-        self, rows: Sequence[Row], table: TokenTable, transitions: Sequence[Transition]
-    ) -> Float[Tensor, "tokens"]:
-        """log π₀ of each trained token: what was logged where π₀ itself spoke, computed where an older policy did.
-
-        The logged ones throughout where nothing asks how likely a logged reply is: V and the actor take fresh ones, and
-        no trace is left.
-        """
-        start = table.behaviour_logprobs.clone()
-        config = self.config
-        if config.value == "sampled" and config.trace == "none" and config.actor_utterances == "fresh":
-            return start
-        turn = table.turn.tolist()
-        older = [row for row in rows if not all(transitions[turn[span.table]].on_policy for span in row.spans)]
-        for rows_together in micro_batches(older, config.max_tokens_per_microbatch):
-            tokens = collate(rows_together, self.actor.device)
-            start[tokens.table] = self.actor.logprobs(tokens, table.temperature[tokens.table])
-        return start
-
-    def _valuing(
-        self,
-        transitions: Sequence[Transition],
-        ends: Sequence[bool],
-        start: Float[Tensor, "tokens"],
-        table: TokenTable,
-    ) -> Valuing:
-        config, turns = self.config, len(transitions)
-        ratio = turn_ratio(start, table.behaviour_logprobs, table.turn, turns)
-        if config.trace == "none":
-            trace = torch.zeros_like(ratio)
-        else:
-            measure = length_normalised_trace if config.trace == "length_normalised" else full_product_trace
-            trace = measure(start, table.behaviour_logprobs, table.turn, turns, config.lam)
-        return Valuing(
-            self.critic,
-            self.target,
-            self.config,
-            transitions,
-            ends,
-            ratio.clamp(max=config.max_importance_ratio),
-            trace,
-            self._say_anew,
-        )
 
     def _reason_to_wait(self, figures: CriticFigures) -> str | None:
         """Why the actor may not trust the critic yet; None if it may."""
@@ -205,22 +156,18 @@ class Learner:
 
     def _teach_actor(
         self,
-        transitions: Sequence[Transition],
-        rows: Sequence[Row],
-        table: TokenTable,
-        start: Float[Tensor, "tokens"],
+        spoken: Spoken,
         valuing: Valuing,
         on_progress: Callable[[float], None],
     ) -> tuple[ActorFigures | None, str | None]:
         """The actor's figures, and why its adapter is as it was, if it is."""
         config = self.config
         if config.actor_utterances == "fresh":
-            transitions, advantage = self._fresh_lessons(transitions, valuing)
-            rows = build_rows(transitions, config.max_prompt_tokens)
-            table = build_table(transitions, self.actor.device)
-            start = table.behaviour_logprobs
+            said, advantage = self._fresh_lessons(spoken.transitions, valuing)
+            spoken = read_spoken(self.actor, said, config)
         else:
             advantage = self.processes.same(valuing.advantage())
+        transitions, rows, table, start = spoken
         trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
         flat_below = FLAT_SHARE * self.critic.heads.scale.item()
         if not rows:
@@ -232,7 +179,7 @@ class Learner:
             advantage[trains] = normalise_advantages(advantage[trains], flat_below, config.max_advantage)
         stale = torch.tensor([not transition.on_policy for transition in transitions], device=advantage.device)
         advantage[stale & (advantage < 0)] *= config.stale_negative_weight
-        self._scale_step(start, table)
+        self._scale_step(spoken)
         of_token = advantage[table.turn]
         if config.token_baseline:
             assert isinstance(self.critic.reader, TokenReader)  # the config saw to it
@@ -264,13 +211,12 @@ class Learner:
         said = say_anew(self.actor, states, self.config, self.generator, self.decode, each=each)
         return self.processes.same(said)
 
-    def _scale_step(self, start: Float[Tensor, "tokens"], table: TokenTable) -> None:
+    def _scale_step(self, spoken: Spoken) -> None:
         """Set the actor's learning rate for this update."""
         share = 1.0
         if self.config.scale_lr_by_ess:
-            turns = torch.unique(table.turn)
-            ratio = turn_ratio(start, table.behaviour_logprobs, table.turn, int(turns.max()) + 1)[turns]
-            weight = ratio.clamp(max=self.config.max_importance_ratio)
+            turns = torch.unique(spoken.table.turn)
+            weight = spoken.ratio()[turns].clamp(max=self.config.max_importance_ratio)
             share = effective_sample_size(weight).item() / len(turns)
         for group in self.actor_optimiser.param_groups:
             group["lr"] = self.config.actor_lr * share

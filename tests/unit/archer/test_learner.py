@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from tests.fixtures.transitions import dialogue, turn
 from worker.archer.actor_training import ActorTraining
 from worker.archer.rows import build_rows, build_table
+from worker.archer.spoken import start_logprobs
 
 
 def good_and_bad(**changes):
@@ -68,7 +69,7 @@ def test_a_rewarded_reply_becomes_likelier_and_the_other_less_likely(make_learne
 
 def start_of(learner, turns):
     rows, table = build_rows(turns, 100), build_table(turns, torch.device("cpu"))
-    return learner.start_logprobs(rows, table, turns)
+    return start_logprobs(learner.actor, rows, table, turns, learner.config)
 
 
 @pytest.mark.parametrize(
