@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ install: $(VENV)/.installed ## Make the environment (done by the others when nee
 
 up: install ## Start everything on this machine; Ctrl-C stops it
 	@$(BIN)/nock up
+
+policy: install ## Train a small player of a task, for NOCK_MODEL: a few minutes (TASK=twenty-questions)
+	$(BIN)/python -m bench.policies.recipe --task $${TASK:-twenty-questions} --out .nock/policies/$${TASK:-twenty-questions}
 
 test: install ## All tests: real Postgres, Redis and Celery; no network, no GPU
 	$(BIN)/python -m pytest
