@@ -31,7 +31,7 @@ from worker.archer.types import Figures, Transition
 from worker.encoder import packaged_encoder
 
 RESULT = Path(__file__).parent / "results" / "learner.json"
-GOAL = 0.7
+GOAL = 0.85
 SYSTEM = (
     "You are the support agent of a small shop that sells bicycles, parts and repairs. Be brief, be kind, and "
     "answer in two or three sentences. The shop is open from nine to six on weekdays and from ten to two on "
