@@ -1,6 +1,7 @@
 """Fits Q and V to whole episodes; knows what was read of the turns and what they earned, nothing of the actor."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -93,7 +94,7 @@ def critic_losses(
     parts = [list(turns)] if lessons.features is not None else critic.reader.parts(lessons.places, turns)
     slot = {turn: place for place, turn in enumerate(turns)}
     weight_sum = dialogues.weight.sum()
-    with critic.reader.active():
+    with active(critic, lessons):
         for part, counts in processes.share(parts):
             places = [slot[turn] for turn in part]
             features = read(critic, lessons, part, following=False)
@@ -115,7 +116,7 @@ def critic_targets(
     target: TargetCritic, lessons: Lessons, turns: Sequence[int], dialogues: Dialogues, config: ArcherConfig
 ) -> Targets:
     """Where Q goes (returns.retrace_target) and where V goes (Q̄ of the logged or of a fresh utterance)."""
-    with target.reader.active():
+    with active(target, lessons):
         features = read(target, lessons, turns, following=True)
     q, v_following = target.q(features), target.v_following(features)
     if config.pessimistic_targets:
@@ -124,6 +125,11 @@ def critic_targets(
         dialogues.reward, q, v_following, dialogues.bootstraps, dialogues.ends, dialogues.trace, config.gamma
     )
     return Targets(y, q if lessons.fresh_values is None else lessons.fresh_values(turns))
+
+
+def active(critic: Critic, lessons: Lessons) -> AbstractContextManager[None]:
+    """The reader's own context, where it reads: to switch adapters walks through the whole model, twice a step."""
+    return critic.reader.active() if lessons.features is None else nullcontext()
 
 
 def read(critic: Critic, lessons: Lessons, turns: Sequence[int], *, following: bool) -> Features:
