@@ -55,6 +55,14 @@ class Task(ABC):
     def demonstrate(self, seed: int) -> Sequence[str]:
         """What a poor scripted agent says in `game(seed)`, utterance by utterance: the data a policy starts from."""
 
+    def think_aloud(self, seed: int) -> Sequence[str]:
+        """A dialogue about the same world in which the agent says what follows from the answers; user first, in turn.
+
+        What a language model has read before it is anybody's agent, and a small one made from nothing has not. Never
+        played and never rewarded; empty where the task has none.
+        """
+        return ()
+
     def delay(self, seed: int) -> int | None:
         """How many conversations later the outcome of `game(seed)` is told, 0 for at once; None where it never is."""
         return 0

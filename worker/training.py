@@ -87,7 +87,7 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     lessons = _lessons(assignment, decode, generation_prompt_of(tokenizer))
     transitions = [lesson.transition for lesson in lessons]
     rendered = time.perf_counter()
-    learner = _learner(assignment, decode)
+    learner = _learner(assignment, decode, user_prompt_of(tokenizer))
     critic_start = _restore_critic(learner, assignment.checkpoints)
     loaded = time.perf_counter()
     on_progress(LOADED)
@@ -168,6 +168,19 @@ def generation_prompt_of(tokenizer: Any) -> tuple[int, ...]:
     return tuple(begun[len(without) :])
 
 
+def user_prompt_of(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that the chat template puts between a reply and the user's next words, the reply's end token first.
+
+    None where the template is not the model's own.
+    """
+    if not tokenizer.chat_template:
+        return ()
+    reply, words = "\x00reply\x00", "\x00words\x00"
+    told = [("user", "-"), ("assistant", reply), ("user", words)]
+    text = str(tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in told], tokenize=False))
+    return tuple(tokenizer(text.split(reply)[-1].split(words)[0], add_special_tokens=False)["input_ids"])
+
+
 def _lessons(assignment: Assignment, decode: Decode, generation_prompt: tuple[int, ...]) -> list[Lesson]:
     decode_once = lru_cache(maxsize=2)(decode)  # a next observation is mostly the next turn's observation
     return [
@@ -183,7 +196,7 @@ def _lessons(assignment: Assignment, decode: Decode, generation_prompt: tuple[in
     ]
 
 
-def _learner(assignment: Assignment, decode: Decode) -> Learner:
+def _learner(assignment: Assignment, decode: Decode, user_prompt: tuple[int, ...]) -> Learner:
     device = assignment.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -193,7 +206,7 @@ def _learner(assignment: Assignment, decode: Decode) -> Learner:
     actor = Actor.from_pretrained(
         assignment.model, config, adapter=assignment.start_adapter, device=device, dtype=dtype, seed=seed
     )
-    critic = build_critic(actor, assignment.encoder, config, seed=seed)
+    critic = build_critic(actor, assignment.encoder, config, user_prompt=user_prompt, seed=seed)
     return Learner(actor, critic, config, decode=decode, seed=seed)
 
 

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from bench.methods.method import Figures, Method
 from bench.playing.games import Played
@@ -13,6 +13,7 @@ from worker.archer.actor import Actor
 from worker.archer.config import ArcherConfig
 from worker.archer.critic import build_critic
 from worker.archer.learner import Learner
+from worker.training import user_prompt_of
 
 STATE, REPLAY = "learner.pt", "replay.pickle"
 
@@ -27,7 +28,9 @@ class Archer(Method):
         self.replay = replay
         self.cut_is_end = cut_is_end
         self.actor = Actor.from_pretrained(policy, config, seed=seed)
-        self.learner = Learner(self.actor, build_critic(self.actor, None, config, seed=seed), config, seed=seed)
+        user_prompt = user_prompt_of(AutoTokenizer.from_pretrained(policy))
+        critic = build_critic(self.actor, None, config, user_prompt=user_prompt, seed=seed)
+        self.learner = Learner(self.actor, critic, config, seed=seed)
         self.kept: list[Played] = []
 
     @property

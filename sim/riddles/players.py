@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from sim.riddles.greedy import choose_question, first_of
 from sim.riddles.riddle import Riddle, members
 from sim.script import Script
+from sim.task import Game
+
+THINK, GO_ON, MANY = "think aloud .", "go on .", "many ."
+ROUNDS, NAMED = 9, 10
+"""Of thinking aloud: answers at most, and things at most that are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +70,22 @@ def play_poorly(riddle: Riddle, guesses: Sequence[Sequence[str]], habits: Habits
         else:
             said = min((chance.choice(questions) for _ in range(habits.glances)), key=notes.largest_part)
         notes.take(said, (yield said))
+
+
+def think_aloud(
+    game: Game, riddle: Riddle, guesses: Sequence[Sequence[str]], names: Sequence[str], chance: random.Random
+) -> list[str]:
+    """What user and agent say, in turn: a question or a guess, its answer, what is left then, and on."""
+    notes = Notes(riddle, guesses)
+    questions = sorted(riddle.parts)
+    messages = [THINK]
+    for _ in range(ROUNDS):
+        said = chance.choice(questions) if chance.random() < 0.75 else chance.choice(guesses)[0]
+        answer = game.answer(said)
+        notes.take(said, answer.message)
+        left = members(notes.possible)
+        messages += [said, answer.message]
+        if answer.end is not None:
+            break
+        messages += [" ".join(names[place] for place in left) if len(left) <= NAMED else MANY, GO_ON]
+    return messages

@@ -1,5 +1,6 @@
 """An ensemble of Q and V of whole utterances over whatever reads the turns; knows neither the actor nor training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,21 @@ class Critic:
             tensor.copy_(state[name])
 
 
-def build_critic(actor: Actor, encoder: str | Path | None, config: ArcherConfig, *, seed: int = 0) -> Critic:
-    """The critic that the config asks for: over the actor's own model, or over a transformers encoder of its own."""
+def build_critic(
+    actor: Actor,
+    encoder: str | Path | None,
+    config: ArcherConfig,
+    *,
+    user_prompt: Sequence[int] = (),
+    seed: int = 0,
+) -> Critic:
+    """The critic that the config asks for: over the actor's own model, or over a transformers encoder of its own.
+
+    `user_prompt` is how the chat template begins a user's message: there a critic of tokens reads what a reply brings.
+    """
     reader: Reader[Any]
     if config.critic_reader == "policy":
-        reader = TokenReader(actor.model, config, seed=seed)
+        reader = TokenReader(actor.model, config, user_prompt=user_prompt, seed=seed)
     elif encoder is None:
         raise EncoderError("critic_reader is 'encoder', and no encoder was named.")
     else:

@@ -1,7 +1,9 @@
 """Reads turns as tokens with the policy's own model, under an adapter of the critic's; knows no values.
 
-A causal model has read, at a prompt's last token, the observation, and at a reply's last token both. So one pass over
-an episode gives the features of all its turns, and the transcript that they share is read once.
+A causal model has read, at a prompt's last token, the observation. A reply is read where the user's next words would
+begin: there the model foresees what the reply will be answered, while at the reply's own last token it foresees only
+that somebody else speaks now. One pass over an episode gives the features of all its turns, and the transcript that
+they share is read once.
 """
 
 import copy
@@ -54,9 +56,13 @@ class TokenIndex(NamedTuple):
 class TokenReader(Reader[TokenIndex]):
     """The policy's model under the adapter `critic`; split, a reply is read apart from its transcript."""
 
-    def __init__(self, model: PeftModel, config: ArcherConfig, *, seed: int = 0) -> None:
+    def __init__(
+        self, model: PeftModel, config: ArcherConfig, *, user_prompt: Sequence[int] = (), seed: int = 0
+    ) -> None:
         self.model = model
         self.config = config
+        self.user_prompt = tuple(user_prompt)
+        """How the chat template begins a user's message after a reply, the reply's end token included."""
         self.adapter = CRITIC
         self.trains = config.train_reader
         self.is_joint = config.critic_encoding == "joint"
@@ -81,7 +87,7 @@ class TokenReader(Reader[TokenIndex]):
             prompt = transition.prompt_ids[-longest_prompt:]
             reply = transition.completion_ids[:longest_reply]
             cut += len(prompt) < len(transition.prompt_ids) or len(reply) < len(transition.completion_ids)
-            row = ReadRow(prompt + reply, (), (), ())
+            row = ReadRow(prompt + self._told(reply), (), (), ())
             if rows and prompt[: len(rows[-1].ids)] == rows[-1].ids:
                 row = rows.pop()._replace(ids=row.ids)
             row = row._replace(
@@ -107,7 +113,13 @@ class TokenReader(Reader[TokenIndex]):
                     rows.append(ReadRow(after, (), (), (Place(len(after) - 1, turn),)))
                     needed.append(len(rows) - 1)
             rows_of.append(tuple(needed))
-        return TokenIndex(rows, rows_of, following_of, [t.completion_ids[:longest_reply] for t in transitions], cut)
+        told = [self._told(transition.completion_ids[:longest_reply]) for transition in transitions]
+        return TokenIndex(rows, rows_of, following_of, told, cut)
+
+    def _told(self, reply: tuple[int, ...]) -> tuple[int, ...]:
+        """A reply up to where its answer begins. One that ended by itself has the end token already."""
+        ended = reply[-1:] == self.user_prompt[:1]
+        return reply + self.user_prompt[ended:]
 
     def parts(self, index: TokenIndex, turns: Sequence[int]) -> list[list[int]]:
         """Turns of whole rows, at most max_tokens_per_microbatch with padding; a longer row goes alone."""
@@ -204,6 +216,7 @@ class TokenReader(Reader[TokenIndex]):
         base = self.model.get_base_model()
         described = {
             "critic reads": f"{'joint' if self.is_joint else 'split'} tokens",
+            "user's messages begin with": " ".join(map(str, self.user_prompt)) or "nothing",
             "critic's model": f"{self.model.config.model_type}, hidden size {self.state_width}",
             "critic's adapter": self._shape() if self.trains else "none",
         }

@@ -15,7 +15,7 @@ from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.diagnostics import advantage_spread, calibration_error, positive_share, rank_correlation, twin_gap
 from worker.archer.dialogues import build_dialogues, episode_places, is_held_out
 from worker.archer.processes import ALONE, Processes
-from worker.archer.returns import explained_variance, monte_carlo_returns
+from worker.archer.returns import explained_variance, monte_carlo_returns, steady_value
 from worker.archer.target import TargetCritic
 from worker.archer.traces import mean_trace_length
 from worker.archer.types import CriticFigures, Features, Transition, TransitionError
@@ -74,8 +74,12 @@ class Valuing:
             before = self._read(self.target if self.critic.reader.trains else self.critic, following=True)
             if not self.critic.reader.trains:
                 self.features = before
-        after = (self.target.v_following(before).amin(dim=0) * self.dialogues.bootstraps).tolist()
         rewards = [turn.reward for turn in self.transitions]
+        bootstraps = self.dialogues.bootstraps
+        if self.critic.heads.is_calibrated:
+            after = (self.target.v_following(before).amin(dim=0) * bootstraps).tolist()
+        else:
+            after = (steady_value(rewards, self.ends, bootstraps.tolist(), self.config.gamma) * bootstraps).tolist()
         observed = monte_carlo_returns(rewards, self.ends, after, self.config.gamma)
         returns = self.dialogues.reward.new_tensor(observed)
         if not returns.isfinite().all():

@@ -8,7 +8,13 @@ from jaxtyping import TypeCheckError
 from torch import tensor
 from torch.testing import assert_close
 
-from worker.archer.returns import explained_variance, monte_carlo_returns, retrace_target, td_target
+from worker.archer.returns import (
+    explained_variance,
+    monte_carlo_returns,
+    retrace_target,
+    steady_value,
+    td_target,
+)
 
 
 def test_a_finished_dialogue_is_worth_its_last_reward_and_an_open_one_bootstraps():
@@ -153,6 +159,31 @@ def test_monte_carlo_returns_are_discounted_to_the_end_of_each_episode():
 
 def test_a_one_turn_dialogue_returns_its_reward():
     assert monte_carlo_returns([7.0], [True], [0.0], gamma=0.95) == [7.0]
+
+
+def test_the_steady_value_of_dialogues_that_ended_is_their_mean_return():
+    # G = 1 + 0.5 * 2 and 2; and 4: mean 8 / 3
+    assert steady_value([1.0, 2.0, 4.0], [False, True, True], [0.0, 0.0, 0.0], 0.5) == pytest.approx(8 / 3)
+
+
+def test_the_steady_value_is_the_one_that_its_own_bootstrap_brings_back():
+    # One dialogue was cut after two turns of -1 at gamma 0.5, one ended: with v after the cut the returns are
+    # -1.5 + v/4, -1 + v/2 and 0, so v = (-2.5 + 3v/4) / 3 and v = -10/9.
+    v = steady_value([-1.0, -1.0, 0.0], [False, True, True], [0.0, 1.0, 0.0], 0.5)
+    assert v == pytest.approx(-10 / 9)
+    returns = monte_carlo_returns([-1.0, -1.0, 0.0], [False, True, True], [0.0, v, 0.0], 0.5)
+    assert sum(returns) / 3 == pytest.approx(v)
+
+
+def test_where_every_dialogue_was_cut_each_turn_goes_on_costing():
+    # -1 a turn for ever: v = -1 / (1 - 0.9), however long the stretches are that were seen of it
+    for turns in (1, 2, 20):
+        ends = [False] * (turns - 1) + [True]
+        assert steady_value([-1.0] * turns, ends, [float(end) for end in ends], 0.9) == pytest.approx(-10.0)
+
+
+def test_where_nothing_ends_and_nothing_is_discounted_the_steady_value_is_what_was_seen():
+    assert steady_value([-1.0, -1.0], [False, True], [0.0, 1.0], 1.0) == pytest.approx(-1.5)
 
 
 def test_explained_variance_is_one_when_perfect_and_zero_for_a_constant():

@@ -17,10 +17,11 @@ EVERY = range(6)
 
 @pytest.fixture
 def reader_of(model_folder, adapter_folder, config):
-    def build(**changes):
+    def build(user_prompt=(), **changes):
         changed = replace(config, critic_reader="policy", critic_encoding="joint", train_reader=True)
         changed = replace(changed, **changes)
-        reader = TokenReader(Actor.from_pretrained(model_folder, changed, adapter=adapter_folder).model, changed)
+        model = Actor.from_pretrained(model_folder, changed, adapter=adapter_folder).model
+        reader = TokenReader(model, changed, user_prompt=user_prompt)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for weight in reader.trained().values():
@@ -64,6 +65,29 @@ def test_each_turn_has_the_features_of_its_own_tokens_alone(reader_of, encoding,
         assert_close(found.action[place], action, rtol=1e-4, atol=1e-4)
     assert found.action.shape == (6, reader.action_width)
     assert (found.observation[0] - found.observation[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("encoding", ["joint", "split"])
+def test_a_reply_is_read_where_the_users_next_words_would_begin(reader_of, encoding):
+    reader = reader_of(user_prompt=(7, 3, 5), critic_encoding=encoding)
+    ended = replace(TURNS[5], completion_ids=(4, 7), behaviour_logprobs=(-1.0, -1.0))
+    found = read(reader, [*TURNS[:3], ended])
+    for place, (each, rest) in enumerate([*((each, (7, 3, 5)) for each in TURNS[:3]), (ended, (3, 5))]):
+        told = each.completion_ids + rest
+        observation, action = end_of(reader, each.prompt_ids), end_of(reader, each.prompt_ids + told)
+        if encoding == "split":
+            action = torch.cat([observation, end_of(reader, told)])
+        assert_close(found.observation[place], observation, rtol=1e-4, atol=1e-4)
+        assert_close(found.action[place], action, rtol=1e-4, atol=1e-4)
+
+
+def test_turns_share_a_row_as_before_where_the_next_prompt_goes_on_with_the_users_words(reader_of):
+    first = turn(prompt_ids=(1, 2), completion_ids=(4, 7), next_observation="user: hello, user: and", terminal=False)
+    second = turn(prompt_ids=(1, 2, 4, 7, 3, 5, 9), completion_ids=(4, 7))
+    reader = reader_of(user_prompt=(7, 3, 5))
+    assert len(reader.index([first, second]).rows) == 1
+    called_a_tool = replace(second, prompt_ids=(1, 2, 4, 7, 8, 9))
+    assert len(reader.index([first, called_a_tool]).rows) == 2
 
 
 def test_a_frozen_reader_reads_with_the_base_model_whatever_the_actor_has_learned(reader_of, model_folder, config):

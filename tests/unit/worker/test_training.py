@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.tiny_model import byte_tokenizer
 from tests.fixtures.transitions import dialogue
 from worker.archer.dialogues import is_held_out
-from worker.training import as_json, generation_prompt_of, outcomes_differ
+from worker.training import as_json, generation_prompt_of, outcomes_differ, user_prompt_of
 
 
 def test_numbers_that_json_has_no_word_for_become_none() -> None:
@@ -49,8 +49,10 @@ def test_outcomes_that_only_held_out_episodes_had_are_none_that_the_critic_learn
     assert outcomes_differ(turns, held_out_share=0.0)
 
 
-def test_how_a_reply_begins_is_what_the_chat_template_says() -> None:
+def test_how_a_reply_begins_and_what_stands_before_its_answer_is_what_the_chat_template_says() -> None:
     tokenizer = byte_tokenizer()
     assert tokenizer.decode(generation_prompt_of(tokenizer)) == "<|im_start|>assistant\n"
+    assert tokenizer.decode(user_prompt_of(tokenizer)) == "<|im_end|>\n<|im_start|>user\n"
     tokenizer.chat_template = None
     assert generation_prompt_of(tokenizer) == ()
+    assert user_prompt_of(tokenizer) == ()
