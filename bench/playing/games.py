@@ -58,21 +58,21 @@ def play(
     played: list[Played] = []
     for start in range(0, len(seeds), together):
         chunk = seeds[start : start + together]
-        played += _play_together(model, tokenizer, transcript, task, chunk, generator, max_new_tokens)
+        ends = [int(tokenizer.eos_token_id)]
+        speaker = Speaker(model, len(chunk), ends=ends, max_new_tokens=max_new_tokens, generator=generator)
+        played += play_together(speaker, tokenizer, transcript, task, chunk)
     return played
 
 
-def _play_together(
-    model: PreTrainedModel,
+def play_together(
+    speaker: Speaker,
     tokenizer: PreTrainedTokenizerBase,
     transcript: Transcript,
     task: Task,
     seeds: Sequence[int],
-    generator: torch.Generator,
-    max_new_tokens: int,
 ) -> list[Played]:
+    """Each seed's game to its end, whatever it is that speaks; one conversation of the speaker's for each."""
     end = int(tokenizer.eos_token_id)
-    speaker = Speaker(model, len(seeds), ends=[end], max_new_tokens=max_new_tokens, generator=generator)
     games = [task.game(seed) for seed in seeds]
     prompts = [transcript.opening(game.opening) for game in games]
     unread: list[tuple[int, ...]] = list(prompts)

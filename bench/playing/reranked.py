@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bench.playing.games import Played, Turn
+from bench.playing.games import Played, play_together
 from bench.playing.transcript import Transcript
 from sim.task import Task
 from worker.archer.speaker import Speaker, Utterance
@@ -39,26 +39,18 @@ class ChoosingSpeaker(Speaker):
         super().keep(rows)
         self.read = [self.read[row] for row in rows]
 
-    def speak(self, heard: Sequence[Sequence[int]]) -> list[Utterance]:
+    def speak(self, heard: Sequence[Sequence[int]], *, each: int = 1) -> list[Utterance]:
         """Read the new tokens of each conversation, sample its candidates, and give back the chosen ones."""
-        many = range(self.candidates)
+        assert each == 1, "one of the candidates is said"
         prompts = [[*read, *ids] for read, ids in zip(self.read, heard, strict=True)]
-        self._take([row for row in range(len(heard)) for _ in many])
-        said = super().speak([ids for ids in heard for _ in many])
+        said = super().speak(heard, each=self.candidates)
         sampled = [said[row * self.candidates : (row + 1) * self.candidates] for row in range(len(heard))]
         chosen = self.choose(prompts, sampled)
         # The chosen candidate's row has read just what was said; the others are forgotten with what they read.
-        self._take([row * self.candidates + place for row, place in enumerate(chosen)])
+        self.take([row * self.candidates + place for row, place in enumerate(chosen)])
         replies = [sampled[row][place] for row, place in enumerate(chosen)]
         self.read = [[*prompt, *reply.ids[:-1]] for prompt, reply in zip(prompts, replies, strict=True)]
         return replies
-
-    def _take(self, rows: Sequence[int]) -> None:
-        """These rows of all that was read, as often as they are named."""
-        index = torch.tensor(rows, device=self.device)
-        self.mask = self.mask[index]
-        self.temperature = self.temperature[index]
-        self.cache.batch_select_indices(index)
 
 
 def play_reranked(
@@ -74,55 +66,18 @@ def play_reranked(
     together: int = 256,
 ) -> list[Played]:
     """Each seed's game to its end, `together` at a time. The log-probs are the model's, as if nobody had chosen."""
-    transcript, end = Transcript(tokenizer), int(tokenizer.eos_token_id)
+    transcript = Transcript(tokenizer)
     played: list[Played] = []
     for start in range(0, len(seeds), together):
         chunk = seeds[start : start + together]
         speaker = ChoosingSpeaker(
             model,
             len(chunk),
-            ends=[end],
+            ends=[int(tokenizer.eos_token_id)],
             max_new_tokens=max_new_tokens,
             generator=generator,
             candidates=candidates,
             choose=choose,
         )
-        played += _play_together(speaker, tokenizer, transcript, task, chunk, end)
+        played += play_together(speaker, tokenizer, transcript, task, chunk)
     return played
-
-
-def _play_together(
-    speaker: Speaker,
-    tokenizer: PreTrainedTokenizerBase,
-    transcript: Transcript,
-    task: Task,
-    seeds: Sequence[int],
-    end: int,
-) -> list[Played]:
-    games = [task.game(seed) for seed in seeds]
-    prompts = [transcript.opening(game.opening) for game in games]
-    unread = list(prompts)
-    turns: list[list[Turn]] = [[] for _ in seeds]
-    finished: dict[int, Played] = {}
-    running = list(range(len(seeds)))
-    while running:
-        said = speaker.speak([unread[place] for place in running])
-        texts = tokenizer.batch_decode([utterance.ids for utterance in said], skip_special_tokens=True)
-        for place, utterance, text in zip(running, said, texts, strict=True):
-            answer = games[place].answer(text)
-            completion = tuple(utterance.ids)
-            following = transcript.after_reply(answer.message)
-            if completion[-1] == end and following[0] == end:
-                following = following[1:]
-            turns[place].append(
-                Turn(prompts[place], completion, tuple(utterance.logprobs), text, answer.message, answer.reward)
-            )
-            prompts[place] = prompts[place] + completion + following
-            unread[place] = completion[-1:] + following
-            if answer.end is not None:
-                finished[place] = Played(seeds[place], tuple(turns[place]), answer.end, prompts[place])
-        still = [row for row, place in enumerate(running) if place not in finished]
-        running = [running[row] for row in still]
-        if running:
-            speaker.keep(still)
-    return [finished[place] for place in range(len(seeds))]

@@ -42,7 +42,7 @@ class Recipe:
     hidden: int = 64
     layers: int = 3
     initial_spread: float = 0.1
-    """Of the first weights; at transformers' 0.02 layers this narrow say next to nothing for their first thousand steps."""
+    """Of the first weights; at transformers' 0.02 layers this narrow say next to nothing for a thousand steps."""
     context: int = 512
     seed: int = 0
 

@@ -36,8 +36,7 @@ def say_anew(
     # States whose prompts are of one length go together, so that little of a batch is padding.
     order = sorted(range(len(states)), key=lambda place: (states[place].temperature, len(states[place].prompt_ids)))
     for start in range(0, len(order), STATES_AT_ONCE):
-        places = [place for place in order[start : start + STATES_AT_ONCE] for _ in range(each)]
-        asked = [states[place] for place in places]
+        asked = [states[place] for place in order[start : start + STATES_AT_ONCE]]
         speaker = Speaker(
             actor.model,
             len(asked),
@@ -47,7 +46,8 @@ def say_anew(
             temperatures=[turn.temperature for turn in asked],
         )
         prompts = [turn.prompt_ids[-config.max_prompt_tokens :] for turn in asked]
-        for turn, utterance in zip(asked, speaker.speak(prompts), strict=True):
+        for number, utterance in enumerate(speaker.speak(prompts, each=each)):
+            turn = asked[number // each]
             said.append(
                 dataclasses.replace(
                     turn,

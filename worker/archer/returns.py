@@ -65,16 +65,14 @@ def monte_carlo_returns(
     return returns
 
 
-def steady_value(
-    rewards: Sequence[float], ends: Sequence[bool], bootstraps: Sequence[float], gamma: float
-) -> float:
+def steady_value(rewards: Sequence[float], ends: Sequence[bool], bootstraps: Sequence[float], gamma: float) -> float:
     """The one value of all states that agrees with the returns it is bootstrapped into, for a critic's first zero.
 
         v = mean_t Gₜ,   Gₜ = Gₜ⁰ + v γ^(T-t) b_T         so   v = mean G⁰ / (1 - mean γ^(T-t) b_T)
 
-    G⁰ bootstraps with 0, T is the end of turn t's episode. A critic that starts from mean G⁰ takes a cut for an end until
-    its targets have moved, and learns first of all to tell late turns from early ones. Where no episode really ended
-    and γ is 1 no value agrees, and it is mean G⁰.
+    G⁰ bootstraps with 0, T is the end of turn t's episode. A critic that starts from mean G⁰ takes a cut for an end
+    until its targets have moved, and learns first of all to tell late turns from early ones. Where no episode really
+    ended and γ is 1 no value agrees, and it is mean G⁰.
     """
     earned = monte_carlo_returns(rewards, ends, [0.0] * len(rewards), gamma)
     bootstrapped = monte_carlo_returns([0.0] * len(rewards), ends, bootstraps, gamma)

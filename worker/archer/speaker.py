@@ -47,16 +47,28 @@ class Speaker:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these conversations only."""
         if len(rows) < len(self.mask):
-            index = torch.tensor(rows, device=self.device)
-            self.mask = self.mask[index]
-            self.temperature = self.temperature[index]
-            self.cache.batch_select_indices(index)
+            self.take(rows)
+
+    def take(self, rows: Sequence[int]) -> None:
+        """Go on with these conversations, each as often as it is named."""
+        index = torch.tensor(rows, device=self.device)
+        self.mask = self.mask[index]
+        self.temperature = self.temperature[index]
+        self.cache.batch_select_indices(index)
 
     @torch.inference_mode()
-    def speak(self, heard: Sequence[Sequence[int]]) -> list[Utterance]:
-        """Read the new tokens of each conversation, then sample an utterance; its last token is not read yet."""
+    def speak(self, heard: Sequence[Sequence[int]], *, each: int = 1) -> list[Utterance]:
+        """Read the new tokens of each conversation, then sample an utterance; its last token is not read yet.
+
+        With `each`, so many utterances of each conversation, one after another, which are conversations of their own
+        from here on: what they share is read once.
+        """
         logits = self._read(heard)
-        rows = len(heard)
+        if each > 1:
+            branches = [row for row in range(len(heard)) for _ in range(each)]
+            self.take(branches)
+            logits = logits[branches]
+        rows = len(logits)
         said: list[list[int]] = [[] for _ in range(rows)]
         logprobs: list[list[float]] = [[] for _ in range(rows)]
         speaking = torch.ones(rows, dtype=torch.bool, device=self.device)

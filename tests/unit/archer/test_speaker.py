@@ -54,6 +54,20 @@ def test_a_second_utterance_knows_all_that_came_before(model):
         assert_close(torch.tensor(other.logprobs), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
+def test_several_utterances_of_one_conversation_are_each_its_own_continuation(model):
+    temperatures = (1.0, 0.5, 2.0)
+    speaker = speaker_of(model, 3, temperatures=temperatures)
+    first = speaker.speak(HEARD, each=2)
+    assert first[0].ids != first[1].ids
+    second = speaker.speak([(utterance.ids[-1], 30) for utterance in first])
+    for branch, (one, other) in enumerate(zip(first, second, strict=True)):
+        read, temperature = HEARD[branch // 2], temperatures[branch // 2]
+        expected = plain_logprobs(model, read, one.ids, temperature)
+        assert_close(torch.tensor(one.logprobs), torch.tensor(expected), rtol=1e-4, atol=1e-4)
+        expected = plain_logprobs(model, (*read, *one.ids, 30), other.ids, temperature)
+        assert_close(torch.tensor(other.logprobs), torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
 def test_an_utterance_ends_with_its_end_token_and_holds_it(model):
     ends = tuple(range(0, 264, 3))
     for utterance in speaker_of(model, 40, ends=ends, length=8, seed=1).speak([(1, 2, 3)] * 40):
