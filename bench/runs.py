@@ -15,7 +15,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.presets import FAITHFUL, MODERN
 
 # What a small model is trained with, whatever the method: the same adapter, the same passes.
-SHAPE: dict[str, Any] = {"lora_rank": 16, "lora_alpha": 32, "max_tokens_per_microbatch": 8192, "max_new_tokens": 16}
+SHAPE: dict[str, Any] = {"lora_rank": 16, "lora_alpha": 32, "max_tokens_per_microbatch": 2048, "max_new_tokens": 16}
 PER_STEP, REPLAY = 64, 192
 
 SMALL_MODERN = replace(MODERN, **SHAPE)

@@ -13,7 +13,7 @@ from sim.twenty_questions.ten_words import TEN_WORDS
 
 TASKS: dict[str, Callable[[], Task]] = {
     "twenty-questions-10": lambda: TwentyQuestions(
-        "twenty-questions-10", TEN_WORDS, Habits(guessing=0.15, thinking=0.7)
+        "twenty-questions-10", TEN_WORDS, Habits(guessing=0.12, thinking=0.9)
     ),
     "twenty-questions-157": lambda: TwentyQuestions(
         "twenty-questions-157", EVERYDAY, Habits(guessing=0.3, thinking=0.9, glances=2)

@@ -23,7 +23,7 @@ from worker.archer.rows import Row, build_rows, build_table, collate, micro_batc
 from worker.archer.types import TokenBatch
 
 STATE = "method.pt"
-SHAPE = ArcherConfig(lora_rank=16, lora_alpha=32, max_tokens_per_microbatch=8192)
+SHAPE = ArcherConfig(lora_rank=16, lora_alpha=32, max_tokens_per_microbatch=2048)
 """The same adapter and the same passes for every method."""
 FLAT_BELOW = 1e-6
 """Rewards are counted in ones: a smaller spread of advantages is rounding."""

@@ -36,7 +36,7 @@ class Recipe:
     games: int = 30_000
     thoughts: float = 0.5
     """Share of them, where the task has any, that think aloud in place of playing."""
-    epochs: int = 2
+    epochs: int = 3
     batch_games: int = 8
     learning_rate: float = 3e-3
     hidden: int = 64

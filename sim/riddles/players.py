@@ -80,7 +80,8 @@ def think_aloud(
     questions = sorted(riddle.parts)
     messages = [THINK]
     for _ in range(ROUNDS):
-        said = chance.choice(questions) if chance.random() < 0.75 else chance.choice(guesses)[0]
+        asks = chance.random() < 0.75
+        said = chance.choice(questions) if asks else guesses[chance.choice(members(notes.possible))][0]
         answer = game.answer(said)
         notes.take(said, answer.message)
         left = members(notes.possible)

@@ -17,7 +17,7 @@ from sim.catalogue import find_task
 from tests.fixtures.stack import Stack, running_stack
 
 GAME = find_task("twenty-questions")
-QUICK = Recipe(games=200, epochs=4, batch_games=8, learning_rate=1e-2)
+QUICK = Recipe(games=200, thoughts=0.0, epochs=4, batch_games=8, learning_rate=1e-2)
 """Six seconds of a processor; its player wins a game in three."""
 MARKS = set(range(5))
 """Tokens that are no words."""

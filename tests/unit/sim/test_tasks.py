@@ -9,6 +9,7 @@ import pytest
 
 from sim.catalogue import TASKS, UnknownTaskError, find_task
 from sim.task import Answer, End, Game, Task
+from sim.twenty_questions.game import TwentyQuestions
 
 ROOT = Path(__file__).parents[3]
 SEEDS = range(1_000)
@@ -52,6 +53,24 @@ def test_a_task_is_found_by_the_name_it_bears(task: Task) -> None:
 def test_an_unknown_task_names_those_there_are() -> None:
     with pytest.raises(UnknownTaskError, match="twenty-questions-10"):
         find_task("chess")
+
+
+def test_who_thinks_aloud_names_what_fits_every_answer_so_far_and_never_plays() -> None:
+    task = find_task("twenty-questions-10")
+    assert isinstance(task, TwentyQuestions)
+    names = [names[0] for names in task.table.names]
+    for seed in range(100):
+        messages = task.think_aloud(seed)
+        assert messages == task.think_aloud(seed)
+        assert messages[0] != task.opening
+        possible = set(range(10))
+        for asked, answer, thought in zip(messages[1::4], messages[2::4], messages[3::4], strict=False):
+            guessed = task.find_guess(asked)
+            true_of = {guessed} if guessed is not None else set(task.table.questions[asked])
+            assert guessed is None or guessed in possible
+            possible &= true_of if answer == "yes ." else set(range(10)) - true_of
+            assert thought == " ".join(names[place] for place in sorted(possible))
+    assert {word for seed in range(50) for word in " ".join(task.think_aloud(seed)).split()} <= {*task.vocabulary()}
 
 
 def test_the_same_seed_is_the_same_dialogue(task: Task) -> None:
