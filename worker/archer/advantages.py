@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from worker.archer.traces import carry_back
+
 
 def pessimistic_advantage(
     q: Float[Tensor, "ensemble batch"], v: Float[Tensor, "ensemble batch"]
@@ -13,6 +15,27 @@ def pessimistic_advantage(
     Zhou et al. 2024, §4, with twins; the algebra is their code's.
     """
     return (q.amin(dim=0) - v.amin(dim=0)).detach()
+
+
+def observed_advantage(
+    reward: Float[Tensor, "turns"],
+    value: Float[Tensor, "*ensemble turns"],
+    next_value: Float[Tensor, "*ensemble turns"],
+    bootstraps: Float[Tensor, "turns"],
+    ends: Bool[Tensor, "turns"],
+    trace: Float[Tensor, "turns"],
+    gamma: float,
+) -> Float[Tensor, "*ensemble turns"]:
+    """What really came after each logged reply, less what was expected before it; without gradient.
+
+        Aₜ = Σ_{k≥t} γ^(k-t) · Π_{j=t+1..k} cⱼ · [ r_k + γ b_k V_{k+1} - V_k ]
+
+    Arguments as in returns.retrace_target. Schulman et al. 2016 (GAE) where c = λ, with the truncated traces of
+    Espeholt et al. 2018 (V-trace) where the policy has moved. It needs no Q, so it does not inherit what Q confuses;
+    its price is the luck of one conversation. c = 1 is the Monte Carlo return less V, c = 0 one step's surprise.
+    """
+    surprise = reward + gamma * bootstraps * next_value - value
+    return carry_back(surprise, gamma * trace, ends)
 
 
 def normalise_advantages(advantage: Float[Tensor, "batch"], flat_below: float, bound: float) -> Float[Tensor, "batch"]:

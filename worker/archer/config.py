@@ -106,6 +106,12 @@ class ArcherConfig:
     actor_objective: Literal["reinforce", "clipped", "awr", "imitation"] = "clipped"
     """reinforce: A log π. clipped: within a trust region. awr: exp(βA) log π. imitation: of the best candidates."""
 
+    actor_advantage: Literal["critic", "observed"] = "observed"
+    """critic: Q - V, as published. observed: what really came after a logged reply, by `actor_lam`, less V."""
+
+    actor_lam: float = 0.8
+    """λ of an observed advantage: higher hears more of what really came, and of its luck. Only where observed."""
+
     actor_utterances: Literal["logged", "fresh"] = "logged"
     """logged: what was said, weighted by how likely it is now. fresh: sampled anew and judged by the critic."""
 
@@ -191,7 +197,7 @@ class ArcherConfig:
             self._check_type(field.name, field.type)
         for name in ("tau", "kl_check_share"):
             self._check(name, 0 < getattr(self, name) <= 1, "above 0, at most 1")
-        for name in ("gamma", "lam", "stale_negative_weight"):
+        for name in ("gamma", "lam", "actor_lam", "stale_negative_weight"):
             self._check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         for name in ("expectile", "clip_low"):
             self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")
@@ -205,8 +211,13 @@ class ArcherConfig:
         for name in ABOVE_ZERO:
             self._check(name, getattr(self, name) > 0, "above 0")
         self._check_counts()
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.actor_objective == "imitation":
             self._check("actor_utterances", self.actor_utterances == "fresh", "fresh where the objective is imitation")
+        if self.actor_utterances == "fresh":
+            self._check("actor_advantage", self.actor_advantage == "critic", "critic where utterances are fresh")
         if self.token_baseline:
             self._check("critic_reader", self.critic_reader == "policy", "policy where token_baseline is true")
 

@@ -121,9 +121,8 @@ def critic_targets(
     q, v_following = target.q(features), target.v_following(features)
     if config.pessimistic_targets:
         q, v_following = q.amin(dim=0).expand_as(q), v_following.amin(dim=0).expand_as(q)
-    y = retrace_target(
-        dialogues.reward, q, v_following, dialogues.bootstraps, dialogues.ends, dialogues.trace, config.gamma
-    )
+    trace = config.lam * dialogues.trace
+    y = retrace_target(dialogues.reward, q, v_following, dialogues.bootstraps, dialogues.ends, trace, config.gamma)
     return Targets(y, q if lessons.fresh_values is None else lessons.fresh_values(turns))
 
 

@@ -22,7 +22,7 @@ class Dialogues(NamedTuple):
     weight: Float[Tensor, "turns"]
     """min(ρ, c) of the turn, for the mean that V is."""
     trace: Float[Tensor, "turns"]
-    """How freely what follows a turn passes to the turns before it."""
+    """How freely what follows a turn passes to the turns before it, at λ = 1."""
 
     def take(self, turns: Sequence[int]) -> "Dialogues":
         """These turns; whole episodes if the targets are to be right."""

@@ -29,12 +29,12 @@ class Spoken(NamedTuple):
         return turn_ratio(self.start, self.table.behaviour_logprobs, self.table.turn, len(self.transitions))
 
     def trace(self, config: ArcherConfig) -> Float[Tensor, "turns"]:
-        """How freely what follows each turn passes to the turns before it; 0 everywhere for one-step targets."""
+        """How freely what follows each turn passes to those before it, at λ = 1; 0 everywhere for one-step targets."""
         if config.trace == "none":
             return self.start.new_zeros(len(self.transitions))
         measure = length_normalised_trace if config.trace == "length_normalised" else full_product_trace
         turns = len(self.transitions)
-        return measure(self.start, self.table.behaviour_logprobs, self.table.turn, turns, config.lam)
+        return measure(self.start, self.table.behaviour_logprobs, self.table.turn, turns, lam=1.0)
 
 
 def read_spoken(actor: Actor, transitions: Sequence[Transition], config: ArcherConfig) -> Spoken:

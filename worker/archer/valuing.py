@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worker.archer.advantages import pessimistic_advantage
+from worker.archer.advantages import observed_advantage, pessimistic_advantage
 from worker.archer.clock import PhaseClock
 from worker.archer.config import ArcherConfig
 from worker.archer.critic import Critic
@@ -70,6 +70,7 @@ class Valuing:
             raise TransitionError(
                 "All episodes are held out from the critic: give more of them, or lower held_out_share."
             )
+        learned = [turn for places in episodes for turn in places]
         with clock.phase("encode"):
             before = self._read(self.target if self.critic.reader.trains else self.critic, following=True)
             if not self.critic.reader.trains:
@@ -79,13 +80,18 @@ class Valuing:
         if self.critic.heads.is_calibrated:
             after = (self.target.v_following(before).amin(dim=0) * bootstraps).tolist()
         else:
-            after = (steady_value(rewards, self.ends, bootstraps.tolist(), self.config.gamma) * bootstraps).tolist()
+            steady = steady_value(
+                [rewards[turn] for turn in learned],
+                [self.ends[turn] for turn in learned],
+                bootstraps[learned].tolist(),
+                self.config.gamma,
+            )
+            after = (steady * bootstraps).tolist()
         observed = monte_carlo_returns(rewards, self.ends, after, self.config.gamma)
         returns = self.dialogues.reward.new_tensor(observed)
         if not returns.isfinite().all():
             named = dict.fromkeys(self.transitions[turn].episode for turn in (~returns.isfinite()).nonzero().flatten())
             raise NonFiniteUpdateError(f"The returns of episodes {', '.join(named)} are not finite.")
-        learned = [turn for places in episodes for turn in places]
         self.critic.heads.calibrate(Features(*(column[learned] for column in before)), returns[learned])
         self.target.copy_units(self.critic)
         with torch.no_grad():
@@ -102,7 +108,7 @@ class Valuing:
             steps = train_critic(self.critic, self.target, optimiser, lessons, self.config, generator, processes)
         with clock.phase("encode"):
             if self.critic.reader.trains:
-                self.features = self._read(self.critic, following=False)
+                self.features = self._read(self.critic, following=True)
         assert self.features is not None
         with torch.no_grad():
             q = self.critic.q(self.features)
@@ -126,13 +132,18 @@ class Valuing:
             calibration_error=calibration_error(q_judged, came, CALIBRATION_BINS),
             twin_gap=twin_gap(q[:, judged]),
             advantage_spread=spread,
-            mean_trace_length=mean_trace_length(self.dialogues.trace, self.dialogues.ends).item(),
+            mean_trace_length=mean_trace_length(self.config.lam * self.dialogues.trace, self.dialogues.ends).item(),
         )
 
     @torch.no_grad()
     def advantage(self) -> Float[Tensor, "turns"]:
-        """minᵢ Qᵢ - minᵢ Vᵢ of each logged turn, after `learn`."""
+        """Of each logged turn, after `learn`: minᵢ Qᵢ - minᵢ Vᵢ, or what came of it less the members' mean V."""
         assert self.features is not None, "the critic has not learned yet"
+        if self.config.actor_advantage == "observed":
+            value, after = self.critic.v(self.features).mean(dim=0), self.critic.v_following(self.features).mean(dim=0)
+            reward, bootstraps, ends, _, trace = self.dialogues
+            trace = self.config.actor_lam * trace
+            return observed_advantage(reward, value, after, bootstraps, ends, trace, self.config.gamma)
         return pessimistic_advantage(self.critic.q(self.features), self.critic.v(self.features))
 
     @torch.no_grad()

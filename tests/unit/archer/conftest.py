@@ -58,6 +58,8 @@ def config() -> ArcherConfig:
         actor_objective="reinforce",
         actor_utterances="logged",
         max_new_tokens=4,
+        actor_advantage="critic",
+        actor_lam=0.95,
         actor_lr=1e-4,
         actor_epochs=2,
         actor_batch_turns=256,

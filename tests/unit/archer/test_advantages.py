@@ -1,12 +1,16 @@
 """Advantages by hand, and what happens where there is no advantage."""
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import tensor, zeros
 from torch.testing import assert_close
 
 from worker.archer.advantages import (
     best_candidates,
     normalise_advantages,
+    observed_advantage,
     pessimistic_advantage,
     token_advantages,
 )
@@ -29,6 +33,56 @@ def test_the_smallest_of_five_members_decides_and_their_order_does_not():
 def test_no_gradient_runs_from_the_actor_into_the_critic():
     q = tensor([[3.0], [2.0]], requires_grad=True)
     assert not pessimistic_advantage(q, q).requires_grad
+
+
+def test_an_observed_advantage_is_the_surprise_now_and_what_its_trace_brings_of_later_ones():
+    # gamma .5. Surprises: 1 + .5*4 - 2 = 1; 3 + .5*0 - 4 = -1 (it ended); and of the other episode, which was cut,
+    # 0 + .5*6 - 1 = 2. The first hears half of the second's, discounted: 1 + .5*.5*(-1).
+    found = observed_advantage(
+        reward=tensor([1.0, 3.0, 0.0]),
+        value=tensor([2.0, 4.0, 1.0]),
+        next_value=tensor([4.0, 9.0, 6.0]),
+        bootstraps=tensor([1.0, 0.0, 1.0]),
+        ends=tensor([False, True, True]),
+        trace=tensor([0.9, 0.5, 0.5]),
+        gamma=0.5,
+    )
+    assert_close(found, tensor([0.75, -1.0, 2.0]))
+
+
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), seed=st.integers(0, 1000))
+def test_an_observed_advantage_is_the_sum_that_its_equation_says(lengths, seed):
+    turns, gamma = sum(lengths), 0.9
+    generator = torch.Generator().manual_seed(seed)
+    reward, value, after, trace = torch.rand(4, turns, generator=generator, dtype=torch.float64)
+    ends = torch.zeros(turns, dtype=torch.bool)
+    ends[torch.tensor(lengths).cumsum(0) - 1] = True
+    bootstraps = 1 - (ends & (torch.arange(turns) % 2 == 0)).double()
+    expected, begin = torch.zeros(turns, dtype=torch.float64), 0
+    for length in lengths:
+        for turn in range(begin, begin + length):
+            passed = 1.0
+            for later in range(turn, begin + length):
+                passed *= gamma * trace[later].item() if later > turn else 1.0
+                expected[turn] += passed * (reward + gamma * bootstraps * after - value)[later]
+        begin += length
+    assert_close(observed_advantage(reward, value, after, bootstraps, ends, trace, gamma), expected)
+
+
+def test_with_a_full_trace_an_observed_advantage_is_the_return_less_v_and_without_one_a_single_steps_surprise():
+    reward, value = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 1.0])
+    after, ends = tensor([5.0, 1.0, 7.0]), tensor([False, False, True])
+    bootstraps = tensor([1.0, 1.0, 0.0])
+    arguments = (reward, value, after, bootstraps, ends)
+    assert_close(observed_advantage(*arguments, torch.ones(3), 0.5), tensor([3.0 - 3, 4.0 - 5, 4.0 - 1]))
+    assert_close(observed_advantage(*arguments, torch.zeros(3), 0.5), tensor([0.5, -2.5, 3.0]))
+
+
+def test_no_gradient_runs_through_an_observed_advantage():
+    value = tensor([1.0], requires_grad=True)
+    one = tensor([1.0])
+    assert not observed_advantage(one, value, value, one, tensor([True]), one, 0.9).requires_grad
 
 
 def test_advantages_are_centred_and_scaled():

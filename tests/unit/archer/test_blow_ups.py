@@ -32,6 +32,11 @@ def poison(weight, value):
         weight.view(-1)[0] = value
 
 
+def last_linear(weights):
+    """Of the last layer's end: some processors' attention swallows what is not a number before it reaches the loss."""
+    return list(weights)[-1]
+
+
 @pytest.fixture
 def unprobed(config):
     return replace(config, probed_states=0)
@@ -52,7 +57,7 @@ def test_a_critic_that_blows_up_moves_nothing_and_its_episodes_are_named(make_le
 def test_a_readers_adapter_that_blows_up_leaves_the_actors_in_use(make_learner, unprobed):
     learner = make_learner(replace(unprobed, **POLICY))
     learner.update(TURNS)
-    poison(next(iter(learner.critic.reader.trained().values())), math.nan)
+    poison(last_linear(learner.critic.reader.trained().values()), math.nan)
     before = everything(learner)
     with pytest.raises(NonFiniteUpdateError, match="critic's loss is nan"):
         learner.update(TURNS)
@@ -62,7 +67,7 @@ def test_a_readers_adapter_that_blows_up_leaves_the_actors_in_use(make_learner, 
 
 def test_an_actor_that_blows_up_moves_nothing_of_its_own(make_learner, unprobed):
     learner = make_learner(unprobed)
-    poison(learner.actor.parameters()[0], math.nan)
+    poison(last_linear(learner.actor.parameters()), math.nan)
     before = everything(learner)
     with pytest.raises(NonFiniteUpdateError, match=r"actor's loss is nan .* on episodes a, b\."):
         learner.update(TURNS)

@@ -31,7 +31,7 @@ def test_without_traces_the_target_is_one_step(networks):
 
 def test_with_traces_a_later_turns_surprise_reaches_the_turns_before_it(networks):
     q, v = (values.tolist() for values in known_values(networks))
-    found = targets(networks, trace=0.5, gamma=0.8).q
+    found = targets(networks, trace=0.625, lam=0.8, gamma=0.8).q
     # Episode c, cut by a cap: turn 4 earned 0, turn 5 earned -1.
     for member in (0, 1):
         last = -1.0 + 0.8 * v[member][5]

@@ -13,6 +13,7 @@ from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.diagnostics import rank_correlation
 from worker.archer.dialogues import is_held_out
 from worker.archer.episodes import episode_ends
+from worker.archer.returns import steady_value
 from worker.archer.types import TransitionError
 from worker.archer.valuing import PROBES, Valuing
 
@@ -113,6 +114,33 @@ def test_the_advantage_is_that_of_the_least_members(valuing_of):
     q, v = valuing.critic.q(valuing.features), valuing.critic.v(valuing.features)
     assert_close(valuing.advantage(), (torch.minimum(q[0], q[1]) - torch.minimum(v[0], v[1])).detach())
     assert_close(valuing.advantage_of(valuing.transitions), valuing.advantage(), rtol=1e-3, atol=1e-4)
+
+
+def test_an_observed_advantage_is_what_came_less_the_members_mean_v(valuing_of):
+    turns = turns_with(0.5, terminal=False)
+    valuing = valuing_of(turns, actor_advantage="observed", actor_lam=0.5)
+    valuing.dialogues = valuing.dialogues._replace(trace=torch.full((len(turns),), 0.8))
+    learn(valuing)
+    found, features = valuing.advantage(), valuing.features
+    v = valuing.critic.v(features).mean(dim=0)
+    after = valuing.critic.v_following(features).mean(dim=0)
+    gamma = valuing.config.gamma
+    last = turns[1].reward + gamma * after[1] - v[1]
+    assert found[1].item() == pytest.approx(last.item(), rel=1e-4, abs=1e-5)
+    first = turns[0].reward + gamma * after[0] - v[0] + gamma * 0.5 * 0.8 * last
+    assert found[0].item() == pytest.approx(first.item(), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("turns", [turns_with(0.5), turns_with(50.0)], ids=["near", "far"])
+def test_the_first_zero_of_the_values_is_of_the_turns_that_are_learned_from(valuing_of, turns):
+    cut = [replace(each, terminal=False) for each in turns]
+    valuing = valuing_of(cut, held_out_share=SHARE, critic_steps=1)
+    valuing.critic.heads.is_calibrated.fill_(False)  # as a critic is before its first turns
+    learn(valuing)
+    others = [each for each in cut if each.episode not in HELD]
+    ends = episode_ends(others)
+    expected = steady_value([each.reward for each in others], ends, [float(end) for end in ends], valuing.config.gamma)
+    assert valuing.critic.heads.shift.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_states_are_probed_with_replies_of_the_policy_and_only_where_it_may_learn(valuing_of):
