@@ -24,7 +24,7 @@ install: $(VENV)/.installed ## Make the environment (done by the others when nee
 up: install ## Start everything on this machine; Ctrl-C stops it
 	@$(BIN)/nock up
 
-policy: install ## Train a small player of a task, for NOCK_MODEL: a few minutes (TASK=twenty-questions)
+policy: install ## Train a small player of a task, for NOCK_MODEL: ten minutes (TASK=twenty-questions)
 	$(BIN)/python -m bench.policies.recipe --task $${TASK:-twenty-questions} --out .nock/policies/$${TASK:-twenty-questions}
 
 test: install ## All tests: real Postgres, Redis and Celery; no network, no GPU

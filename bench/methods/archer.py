@@ -19,16 +19,27 @@ STATE, REPLAY = "learner.pt", "replay.pickle"
 
 
 class Archer(Method):
-    """`replay` conversations are kept, the newest; each update reads all of them."""
+    """`replay` conversations are kept, the newest; each update reads all of them.
+
+    `foresees` has the critic read a reply where its answer begins; without, at its last token.
+    """
 
     def __init__(
-        self, policy: Path, config: ArcherConfig, *, per_step: int, replay: int, seed: int, cut_is_end: bool = False
+        self,
+        policy: Path,
+        config: ArcherConfig,
+        *,
+        per_step: int,
+        replay: int,
+        seed: int,
+        cut_is_end: bool = False,
+        foresees: bool = True,
     ) -> None:
         self.per_step = per_step
         self.replay = replay
         self.cut_is_end = cut_is_end
         self.actor = Actor.from_pretrained(policy, config, seed=seed)
-        user_prompt = user_prompt_of(AutoTokenizer.from_pretrained(policy))
+        user_prompt = user_prompt_of(AutoTokenizer.from_pretrained(policy)) if foresees else ()
         critic = build_critic(self.actor, None, config, user_prompt=user_prompt, seed=seed)
         self.learner = Learner(self.actor, critic, config, seed=seed)
         self.kept: list[Played] = []

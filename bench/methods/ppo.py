@@ -36,19 +36,19 @@ CRITIC = replace(
 class PPOConfig:
     """What PPO does with a batch of games; the line under each field says what raising it does."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Adam's step of the policy: higher reaches target_kl in fewer passes."""
     value_learning_rate: float = 1e-3
     """Adam's step of V and of what it reads with: higher fits a batch sooner."""
     epochs: int = 4
     """Passes over the games at most: more learns more from them, further from the policy that spoke."""
-    minibatch_turns: int = 2048
+    minibatch_turns: int = 512
     """Turns in a step, in whole games: more gives fewer and steadier steps."""
     clip: float = 0.2
     """How far a token's ratio may leave 1 before its turn stops pushing."""
     gamma: float = 0.95
     """Discount a turn."""
-    lam: float = 0.95
+    lam: float = 0.8
     """λ of GAE, a turn or a token: higher hears more of what really came, lower believes V more."""
     target_kl: float | None = 0.02
     """Nats a token from the start after which no further pass begins; None stops never."""
