@@ -13,7 +13,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "full-product": {"trace": "full_product", "lam": 0.95},
     "expectile-value": {"value": "expectile", "expectile": 0.9},
     "sampled-value": {"value": "sampled"},
-    "actor-lambda-0.95": {"actor_lam": 0.95},
+    "actor-lambda-0.8": {"actor_lam": 0.8},
     "no-stale-negatives": {"stale_negative_weight": 0.0},
     "critics-advantage": {"actor_advantage": "critic"},
     "reinforce": {"actor_objective": "reinforce"},

@@ -16,9 +16,11 @@ from worker.archer.presets import FAITHFUL, MODERN
 
 # What a small model is trained with, whatever the method: the same adapter, the same passes.
 SHAPE: dict[str, Any] = {"lora_rank": 16, "lora_alpha": 32, "max_tokens_per_microbatch": 2048, "max_new_tokens": 16}
-PER_STEP, REPLAY = 64, 192
+PER_STEP, REPLAY = 96, 192
 
-SMALL_MODERN = replace(MODERN, **SHAPE, critic_steps=200, critic_lr=3e-3, actor_lr=5e-4)
+SMALL_MODERN = replace(
+    MODERN, **SHAPE, critic_steps=200, critic_lr=3e-3, actor_lr=5e-4, actor_epochs=3, actor_batch_turns=512
+)
 SMALL_FAITHFUL = replace(FAITHFUL, **SHAPE, actor_lr=1e-3, critic_lr=1e-3, reader_lr=1e-3)
 
 

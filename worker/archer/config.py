@@ -109,7 +109,7 @@ class ArcherConfig:
     actor_advantage: Literal["critic", "observed"] = "observed"
     """critic: Q - V, as published. observed: what really came after a logged reply, by `actor_lam`, less V."""
 
-    actor_lam: float = 0.8
+    actor_lam: float = 0.95
     """λ of an observed advantage: higher hears more of what really came, and of its luck. Only where observed."""
 
     actor_utterances: Literal["logged", "fresh"] = "logged"
