@@ -18,7 +18,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "critics-advantage": {"actor_advantage": "critic"},
     "reinforce": {"actor_objective": "reinforce"},
     "awr": {"actor_objective": "awr"},
-    "imitation": {"actor_objective": "imitation", "actor_advantage": "critic", "actor_utterances": "fresh"},
+    "imitation": {"actor_objective": "imitation", "actor_utterances": "fresh"},
     "kl-budget-0.02": {"kl_budget": 0.02},
     "kl-budget-none": {"kl_budget": None},
     "one-member": {"critic_ensemble": 1},

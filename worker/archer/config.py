@@ -107,7 +107,7 @@ class ArcherConfig:
     """reinforce: A log π. clipped: within a trust region. awr: exp(βA) log π. imitation: of the best candidates."""
 
     actor_advantage: Literal["critic", "observed"] = "observed"
-    """critic: Q - V, as published. observed: what really came after a logged reply, by `actor_lam`, less V."""
+    """critic: Q - V, as published. observed: what came of a logged reply, less V; a fresh reply has Q alone."""
 
     actor_lam: float = 0.95
     """λ of an observed advantage: higher hears more of what really came, and of its luck. Only where observed."""
@@ -216,8 +216,6 @@ class ArcherConfig:
     def _check_together(self) -> None:
         if self.actor_objective == "imitation":
             self._check("actor_utterances", self.actor_utterances == "fresh", "fresh where the objective is imitation")
-        if self.actor_utterances == "fresh":
-            self._check("actor_advantage", self.actor_advantage == "critic", "critic where utterances are fresh")
         if self.token_baseline:
             self._check("critic_reader", self.critic_reader == "policy", "policy where token_baseline is true")
 

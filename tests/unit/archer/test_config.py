@@ -91,7 +91,6 @@ def test_the_edges_that_mean_something_are_accepted(name, value):
     ("name", "changes"),
     [
         ("actor_utterances", {"actor_objective": "imitation", "actor_utterances": "logged"}),
-        ("actor_advantage", {"actor_advantage": "observed", "actor_utterances": "fresh"}),
         ("critic_reader", {"token_baseline": True, "critic_reader": "encoder"}),
     ],
 )

@@ -129,6 +129,9 @@ def test_an_observed_advantage_is_what_came_less_the_members_mean_v(valuing_of):
     assert found[1].item() == pytest.approx(last.item(), rel=1e-4, abs=1e-5)
     first = turns[0].reward + gamma * after[0] - v[0] + gamma * 0.5 * 0.8 * last
     assert found[0].item() == pytest.approx(first.item(), rel=1e-4, abs=1e-5)
+    # The same replies, had nobody said them, are worth what the critic makes of them.
+    judged = valuing.critic.q(features).amin(dim=0) - valuing.critic.v(features).amin(dim=0)
+    torch.testing.assert_close(valuing.advantage_of(turns), judged, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("turns", [turns_with(0.5), turns_with(50.0)], ids=["near", "far"])
