@@ -12,7 +12,7 @@ from bench.running import Wanted, run_all
 
 RESULTS = Path(__file__).parent / "results" / "ablation"
 TASK = "twenty-questions-10"
-BUDGET = 2_560
+BUDGET = 1_536
 SEEDS = 3
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     names = given.only or list(ABLATIONS)
     wanted = [Wanted(TASK, name, seed, BUDGET) for seed in range(SEEDS) for name in names]
     run_all(wanted, processes=given.processes, minutes=given.minutes)
-    curves = read_curves(TASK, {*names, "archer"})
+    curves = read_curves(TASK, {*names, "archer"}, until=BUDGET)
     if curves:
         draw_curves(curves, RESULTS / "ablation.png", title="one switch at a time")
         print(write_table(curves, RESULTS / "ablation.md"))

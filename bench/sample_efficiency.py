@@ -7,7 +7,7 @@ all that is there. `make bench-sample-efficiency` again goes on where the last o
 import argparse
 from pathlib import Path
 
-from bench.comparing import draw_curves, read_curves, write_table
+from bench.comparing import draw_curves, read_curves, write_ratios, write_table
 from bench.running import Wanted, run_all
 
 RESULTS = Path(__file__).parent / "results" / "sample_efficiency"
@@ -23,8 +23,9 @@ def plan() -> list[Wanted]:
     wanted: list[Wanted] = []
     for seed in range(5):
         wanted += [Wanted(TEN, "archer", seed, 5_120), Wanted(TEN, "ppo-turn", seed, 10_240)]
-        wanted += [Wanted(TEN, "filtered-bc", seed, 5_120), Wanted(TEN, "faithful", seed, 5_120)]
-        wanted += [Wanted(TEN, "reinforce", seed, 5_120), Wanted(TEN, "ppo-token", seed, 10_240)]
+        wanted += [Wanted(TEN, "filtered-bc", seed, 5_120), Wanted(TEN, "reinforce", seed, 5_120)]
+    for seed in range(3):
+        wanted += [Wanted(TEN, "faithful", seed, 2_560), Wanted(TEN, "ppo-token", seed, 10_240)]
         wanted += [Wanted(TEN, "chai", seed, 2_560)]
     for seed in range(3):
         wanted += [Wanted(MANY, method, seed, 10_240) for method in SAMPLE_EFFICIENT]
@@ -59,6 +60,8 @@ def main() -> None:
         if curves:
             draw_curves(curves, RESULTS / f"{task}.png", title=task)
             print(write_table(curves, RESULTS / f"{task}.md"))
+            if "archer" in curves:
+                print(write_ratios(curves, RESULTS / f"{task}-ratios.md", ours="archer"))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ from sim.task import End
 from worker.archer.types import Transition
 
 
-def transitions_of(played: Played, *, on_policy: bool, cut_is_end: bool = False) -> list[Transition]:
-    """The turns of one game. `cut_is_end` takes the cap on turns for an end, as the published code does."""
+def transitions_of(
+    played: Played, *, on_policy: bool, cut_is_end: bool = False, paid_at_end: bool = False
+) -> list[Transition]:
+    """The turns of one game. `cut_is_end` takes the cap on turns for an end, as the published code does; `paid_at_end`
+    tells what the game earned at its last turn only, as an outcome does."""
     over = played.end is End.TERMINAL or cut_is_end
     last = len(played.turns) - 1
     return [
@@ -17,7 +20,7 @@ def transitions_of(played: Played, *, on_policy: bool, cut_is_end: bool = False)
             observation=_words(turn.prompt_ids),
             utterance=turn.text,
             next_observation=_words(played.next_ids if place == last else played.turns[place + 1].prompt_ids),
-            reward=turn.reward,
+            reward=turn.reward if not paid_at_end else played.total if place == last else 0.0,
             terminal=over and place == last,
             prompt_ids=turn.prompt_ids,
             completion_ids=turn.completion_ids,

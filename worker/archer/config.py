@@ -95,7 +95,7 @@ class ArcherConfig:
     critic_gate: float | None = 0.05
     """Least rank correlation of Q with held-out returns before the actor first moves; None does not ask."""
 
-    probed_states: int = 8
+    probed_states: int = 4
     """States at which replies are sampled to see whether the critic tells them apart; 0 samples none."""
 
     warmup_updates: int = 0
