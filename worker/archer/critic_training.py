@@ -12,7 +12,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.critic import Critic
 from worker.archer.descent import Descent, descend
 from worker.archer.dialogues import Dialogues
-from worker.archer.losses import expectile_weight
+from worker.archer.losses import expectile_weight, q_loss, v_loss
 from worker.archer.processes import ALONE, Processes
 from worker.archer.returns import retrace_target
 from worker.archer.target import TargetCritic
@@ -93,22 +93,21 @@ def critic_losses(
     targets = critic_targets(target, lessons, turns, dialogues, config)
     parts = [list(turns)] if lessons.features is not None else critic.reader.parts(lessons.places, turns)
     slot = {turn: place for place, turn in enumerate(turns)}
-    weight_sum = dialogues.weight.sum()
     with active(critic, lessons):
         for part, counts in processes.share(parts):
             places = [slot[turn] for turn in part]
             features = read(critic, lessons, part, following=False)
-            q = critic.heads.error(critic.heads.q_logits(features.action), targets.q[:, places])
             v_logits = critic.heads.v_logits(features.observation)
-            v = critic.heads.error(v_logits, targets.v[:, places])
+            q_error = critic.heads.error(critic.heads.q_logits(features.action), targets.q[:, places])
+            v_error = critic.heads.error(v_logits, targets.v[:, places])
+            weight, weight_sum = torch.ones_like(v_error), float(len(turns))
             if config.value == "expectile":
-                below = targets.v[:, places] - critic.heads.value(v_logits).detach()
-                v_part = (expectile_weight(below, config.expectile) * v).sum() / len(turns)
-            elif config.value == "sampled":
-                v_part = v.sum() / len(turns)
-            else:
-                v_part = (dialogues.weight[places] * v).sum() / weight_sum
-            yield counts * (q.sum() / len(turns) + v_part)
+                weight = expectile_weight(
+                    targets.v[:, places] - critic.heads.value(v_logits).detach(), config.expectile
+                )
+            elif config.value == "weighted_mean":
+                weight, weight_sum = dialogues.weight[places], dialogues.weight.sum().item()
+            yield counts * (q_loss(q_error, len(turns)) + v_loss(v_error, weight, weight_sum))
 
 
 @torch.no_grad()

@@ -7,47 +7,38 @@ from torch import Tensor
 from worker.archer.importance import truncated_ratio
 
 
-def q_loss(q: Float[Tensor, "twins batch"], target: Float[Tensor, "twins batch"]) -> Float[Tensor, ""]:
-    """Squared TD error, mean over turns, summed over the twins.
+def q_loss(error: Float[Tensor, "ensemble part"], turns: int) -> Float[Tensor, ""]:
+    """A part of the TD loss, mean over all `turns` of a step, summed over the members.
 
-        J_Q = Σᵢ mean_b ( Qᵢ(s_b,a_b) - y_ib )²          y without gradient
+        J_Q = Σᵢ mean_b ℓ(Qᵢ(s_b,a_b), y_ib)          y without gradient
 
-    Each twin follows its own target network: Zhou et al. 2024, J_Q.
+    `error` is ℓ, the heads' own; squared, and each member after its own target, it is Zhou et al. 2024, J_Q.
     """
-    return (q - target.detach()).square().mean(dim=1).sum()
+    return error.sum() / turns
 
 
 def v_loss(
-    v: Float[Tensor, "twins batch"], target_q: Float[Tensor, "twins batch"], weight: Float[Tensor, "batch"]
+    error: Float[Tensor, "ensemble part"], weight: Float[Tensor, "*ensemble part"], weight_sum: float
 ) -> Float[Tensor, ""]:
-    """V as the mean of Q̄ under the policy, from logged utterances.
+    """A part of the loss of V as the mean of Q̄ under some weight, whose sum over all turns of a step is `weight_sum`.
 
-        J_V = Σᵢ  Σ_b w_b ( Vᵢ(s_b) - Q̄ᵢ(s_b,a_b) )² / Σ_b w_b         w = min(ρ, c)
+        J_V = Σᵢ  Σ_b w_b ℓ(Vᵢ(s_b), Q̄ᵢ(s_b,a_b)) / Σ_b w_b          no gradient through w and Q̄
 
-    The paper draws a fresh utterance for each state; here the logged one stands in, weighted to look drawn from π.
+    w = 1 where replies are sampled for it (Zhou et al. 2024, J_V); min(ρ, c) has a logged reply look drawn from π. With
+    expectile_weight, over the number of turns, V is an expectile of the logged replies.
     """
-    return (weight * (v - target_q.detach()).square()).sum(dim=1).sum() / weight.sum()
+    return (weight * error).sum() / weight_sum
 
 
 def expectile_weight(
     difference: Float[Tensor, "*ensemble batch"], expectile: float
 ) -> Float[Tensor, "*ensemble batch"]:
-    """|e - 1(u < 0)|: e where the target lies at or above the prediction, 1 - e where it lies below; 0 < e < 1."""
-    return torch.where(difference < 0, 1 - expectile, expectile).to(difference)
+    """|e - 1(u < 0)|: e where the target lies at or above the prediction, 1 - e where it lies below; 0 < e < 1.
 
-
-def expectile_loss(
-    v: Float[Tensor, "*ensemble batch"], target_q: Float[Tensor, "*ensemble batch"], expectile: float
-) -> Float[Tensor, "*ensemble batch"]:
-    """V as an expectile of Q̄ over logged utterances, each turn's loss on its own for the caller to weight.
-
-        L_V = |e - 1(u < 0)| u²        u = Q̄(s,a) - V(s), Q̄ without gradient
-
-    e = ½ is half the squared error and gives the mean; towards 1 V nears the best logged reply. Kostrikov et al. 2021
-    (IQL).
+    u = Q̄(s,a) - V(s). e = ½ is half the plain loss and gives the mean; towards 1 V nears the best logged reply.
+    Kostrikov et al. 2021 (IQL).
     """
-    difference = target_q.detach() - v
-    return expectile_weight(difference, expectile) * difference.square()
+    return torch.where(difference < 0, 1 - expectile, expectile).to(difference)
 
 
 def policy_gradient_loss(

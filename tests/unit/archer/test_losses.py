@@ -11,7 +11,6 @@ from worker.archer.losses import (
     awr_loss,
     clipped_policy_loss,
     exact_kl,
-    expectile_loss,
     expectile_weight,
     imitation_loss,
     policy_gradient_loss,
@@ -24,7 +23,7 @@ from worker.archer.losses import (
 def test_the_q_loss_is_the_mean_square_summed_over_the_twins():
     q = tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
     y = tensor([[0.0, 2.0], [1.0, 1.0]], requires_grad=True)
-    loss = q_loss(q, y)
+    loss = q_loss((q - y.detach()).square(), turns=2)
     assert_close(loss, tensor(3.0))  # (1 + 0)/2 + (4 + 1)/2
     loss.backward()
     assert_close(q.grad, tensor([[1.0, 0.0], [2.0, -1.0]]))  # 2 (q - y) / 2
@@ -34,7 +33,7 @@ def test_the_q_loss_is_the_mean_square_summed_over_the_twins():
 def test_the_v_loss_is_a_weighted_mean():
     v = tensor([[1.0, 0.0], [2.0, 2.0]], requires_grad=True)
     target_q = tensor([[3.0, 1.0], [2.0, 0.0]], requires_grad=True)
-    loss = v_loss(v, target_q, tensor([1.0, 3.0]))
+    loss = v_loss((v - target_q.detach()).square(), tensor([1.0, 3.0]), 4.0)
     assert_close(loss, tensor(4.75))  # (1*4 + 3*1)/4 + (1*0 + 3*4)/4 = 1.75 + 3
     loss.backward()
     assert_close(v.grad, tensor([[-1.0, -1.5], [0.0, 3.0]]))  # 2 w (v - q) / 4
@@ -44,7 +43,7 @@ def test_the_v_loss_is_a_weighted_mean():
 def test_v_settles_at_the_weighted_mean_of_q():
     # One state, replies of weight 2 and 0.5 worth 1 and 6: the mean is (2 + 3) / 2.5 = 2, where no gradient is left.
     v = tensor([[2.0, 2.0]], requires_grad=True)
-    v_loss(v, tensor([[1.0, 6.0]]), tensor([2.0, 0.5])).backward()
+    v_loss((v - tensor([[1.0, 6.0]])).square(), tensor([2.0, 0.5]), 2.5).backward()
     assert v.grad is not None
     assert v.grad.sum().item() == pytest.approx(0.0)
 
@@ -82,25 +81,30 @@ def test_an_expectile_weighs_targets_above_by_e_and_below_by_the_rest():
     assert_close(expectile_weight(tensor([-2.0, 0.0, 3.0]), 0.9), tensor([0.1, 0.9, 0.9]))
 
 
-def test_the_expectile_loss_is_a_tilted_square_of_each_turn():
+def expectile_loss(v, target_q, expectile):
+    """J_V of a step that is one part."""
+    u = target_q.detach() - v
+    return v_loss(u.square(), expectile_weight(u.detach(), expectile), float(v.shape[-1]))
+
+
+def test_an_expectile_tilts_the_square_of_each_turn():
     v = tensor([[1.0, 1.0], [0.0, 5.0]], requires_grad=True)
     target_q = tensor([[3.0, 0.0], [0.0, 4.0]], requires_grad=True)
     loss = expectile_loss(v, target_q, 0.9)
-    assert_close(loss, tensor([[3.6, 0.1], [0.0, 0.1]]))  # .9·4, .1·1, .9·0, .1·1
-    loss.sum().backward()
-    assert_close(v.grad, tensor([[-3.6, 0.2], [0.0, 0.2]]))  # -2 |e - 1(u<0)| u
+    assert_close(loss, tensor(1.9))  # (.9·4 + .1·1)/2 + (.9·0 + .1·1)/2
+    loss.backward()
+    assert_close(v.grad, tensor([[-1.8, 0.1], [0.0, 0.1]]))  # -2 |e - 1(u<0)| u / 2
     assert target_q.grad is None
 
 
 def test_half_an_expectile_is_half_the_squared_error():
-    v, target_q = tensor([1.0, -2.0]), tensor([4.0, -3.0])
-    assert_close(expectile_loss(v, target_q, 0.5), tensor([4.5, 0.5]))
+    assert_close(expectile_loss(tensor([[1.0, -2.0]]), tensor([[4.0, -3.0]]), 0.5), tensor((4.5 + 0.5) / 2))
 
 
 def test_v_settles_above_the_mean_at_a_high_expectile():
     # Replies worth 0 and 1: .9 (1 - v) = .1 v at v = .9, where no gradient is left.
-    v = tensor([0.9, 0.9], requires_grad=True)
-    expectile_loss(v, tensor([0.0, 1.0]), 0.9).sum().backward()
+    v = tensor([[0.9, 0.9]], requires_grad=True)
+    expectile_loss(v, tensor([[0.0, 1.0]]), 0.9).backward()
     assert v.grad is not None
     assert v.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
 
