@@ -11,7 +11,7 @@ from worker.archer.processes import ALONE, Processes
 
 
 class NonFiniteUpdateError(ArithmeticError):
-    """A loss or a gradient was not finite. That step was not applied: actor and critic are as before it."""
+    """A loss, a gradient or the policy's logits were not finite. No step is made of such: both networks are as before."""
 
 
 class Descent(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.kv_cache import roomy_cache
 
 
@@ -61,7 +62,7 @@ class Speaker:
         """Read the new tokens of each conversation, then sample an utterance; its last token is not read yet.
 
         With `each`, so many utterances of each conversation, one after another, which are conversations of their own
-        from here on: what they share is read once.
+        from here on: what they share is read once. NonFiniteUpdateError where the policy is broken.
         """
         logits = self._read(heard)
         if each > 1:
@@ -74,6 +75,8 @@ class Speaker:
         speaking = torch.ones(rows, dtype=torch.bool, device=self.device)
         for length in range(self.max_new_tokens):
             distribution = torch.log_softmax(logits.float() / self.temperature.unsqueeze(1), dim=-1)
+            if distribution.isnan().any():
+                raise NonFiniteUpdateError("The policy finds no next token likely: its logits are not finite.")
             token = torch.multinomial(distribution.exp(), 1, generator=self.generator)
             logprob = distribution.gather(1, token)[:, 0].tolist()
             for row, (sampled, is_speaking) in enumerate(zip(token[:, 0].tolist(), speaking.tolist(), strict=True)):

@@ -75,6 +75,13 @@ def test_an_actor_that_blows_up_moves_nothing_of_its_own(make_learner, unprobed)
     assert [name for name in moved(before, everything(learner)) if name.startswith("actor")] == []
 
 
+def test_a_policy_that_cannot_be_sampled_from_is_said_to_be_broken(make_learner, unprobed):
+    learner = make_learner(replace(unprobed, probed_states=2))
+    poison(last_linear(learner.actor.parameters()), math.nan)
+    with pytest.raises(NonFiniteUpdateError, match="policy finds no next token likely"):
+        learner.update(TURNS)
+
+
 def test_a_step_so_large_that_the_next_one_blows_up_is_the_last(make_learner, unprobed):
     learner = make_learner(replace(unprobed, actor_lr=1e30, actor_epochs=5))
     with pytest.raises(NonFiniteUpdateError, match="actor's loss is"):
