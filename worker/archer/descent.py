@@ -11,7 +11,7 @@ from worker.archer.processes import ALONE, Processes
 
 
 class NonFiniteUpdateError(ArithmeticError):
-    """A loss, a gradient or the policy's logits were not finite. No step is made of such: both networks are as before."""
+    """A loss, a gradient or the policy's logits were not finite; no step is made of them, so all stays as it was."""
 
 
 class Descent(NamedTuple):
