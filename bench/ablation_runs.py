@@ -15,7 +15,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "reinforce": {"actor_objective": "reinforce"},
     "awr": {"actor_objective": "awr"},
     "imitation": {"actor_objective": "imitation", "actor_utterances": "fresh"},
-    "kl-budget-0.02": {"kl_budget": 0.02},
+    "kl-budget-0.005": {"kl_budget": 0.005},
     "kl-budget-none": {"kl_budget": None},
     "one-member": {"critic_ensemble": 1},
     "five-members": {"critic_ensemble": 5},
