@@ -1,6 +1,5 @@
 """ArCHer, in any configuration, learning online: the newest conversations and some older ones an update."""
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -8,7 +7,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedModel
 
-from bench.methods.method import Figures, Method
+from bench.methods.method import Figures
+from bench.methods.replaying import ReplayingMethod
 from bench.playing.games import Played
 from bench.playing.transitions import transitions_of
 from worker.archer.actor import Actor
@@ -19,10 +19,8 @@ from worker.archer.spoken import read_spoken
 from worker.archer.types import Transition
 from worker.training import user_prompt_of
 
-STATE, REPLAY = "learner.pt", "replay.pickle"
 
-
-class Archer(Method):
+class Archer(ReplayingMethod):
     """`replay` conversations are kept, the newest; each update reads all of them.
 
     `foresees` has the critic read a reply where its answer begins; without, at its last token. `staleness` keeps the
@@ -44,16 +42,14 @@ class Archer(Method):
         staleness: int = 0,
         is_weighted: bool = True,
     ) -> None:
-        self.per_step = per_step
+        actor = Actor.from_pretrained(policy, config, seed=seed)
+        user_prompt = user_prompt_of(AutoTokenizer.from_pretrained(policy)) if foresees else ()
+        critic = build_critic(actor, None, config, user_prompt=user_prompt, seed=seed)
+        super().__init__(Learner(actor, critic, config, seed=seed), per_step)
         self.replay = replay
         self.told = {"cut_is_end": cut_is_end, "paid_at_end": paid_at_end}
         self.held_back = staleness * per_step
         self.is_weighted = is_weighted
-        self.actor = Actor.from_pretrained(policy, config, seed=seed)
-        user_prompt = user_prompt_of(AutoTokenizer.from_pretrained(policy)) if foresees else ()
-        critic = build_critic(self.actor, None, config, user_prompt=user_prompt, seed=seed)
-        self.learner = Learner(self.actor, critic, config, seed=seed)
-        self.kept: list[Played] = []
 
     @property
     def player(self) -> PreTrainedModel:
@@ -98,13 +94,3 @@ class Archer(Method):
             replace(turn, behaviour_logprobs=tuple(islice(start, len(turn.completion_ids))), on_policy=True)
             for turn in turns
         ]
-
-    def save(self, folder: Path) -> None:
-        """Learner and replay."""
-        self.learner.save(folder / STATE)
-        (folder / REPLAY).write_bytes(pickle.dumps(self.kept))
-
-    def restore(self, folder: Path) -> None:
-        """Go on as if never stopped."""
-        self.learner.restore(folder / STATE)
-        self.kept = pickle.loads((folder / REPLAY).read_bytes())

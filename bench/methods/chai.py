@@ -1,6 +1,5 @@
 """CHAI: a policy that never moves says the best of several replies, as an utterance-level critic finds them."""
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bench.methods.method import Figures, Method
+from bench.methods.method import Figures
 from bench.methods.reinforce import SHAPE
+from bench.methods.replaying import ReplayingMethod
 from bench.playing.games import Played
 from bench.playing.reranked import play_reranked
 from bench.playing.transitions import transitions_of
@@ -23,7 +23,6 @@ from worker.archer.presets import FAITHFUL
 from worker.archer.speaker import Utterance
 from worker.archer.types import Transition
 
-STATE, REPLAY = "learner.pt", "replay.pickle"
 FOR_EVER = 10**9
 
 
@@ -64,16 +63,16 @@ def critic_config(config: ChaiConfig) -> ArcherConfig:
     )
 
 
-class Chai(Method):
+class Chai(ReplayingMethod):
     """Best of `candidates` by min(Q̄₁, Q̄₂), the first of equals. Verma et al. 2022, as in Zhou et al. 2024."""
 
     def __init__(self, policy: Path, config: ChaiConfig, *, seed: int) -> None:
-        self.per_step = config.per_step
-        self.config = config
         learns = critic_config(config)
-        self.actor = Actor.from_pretrained(policy, learns, seed=seed)
-        self.learner = Learner(self.actor, build_critic(self.actor, None, learns, seed=seed), learns, seed=seed)
-        self.kept: list[Played] = []
+        actor = Actor.from_pretrained(policy, learns, seed=seed)
+        super().__init__(
+            Learner(actor, build_critic(actor, None, learns, seed=seed), learns, seed=seed), config.per_step
+        )
+        self.config = config
 
     @property
     def player(self) -> PreTrainedModel:
@@ -133,16 +132,6 @@ class Chai(Method):
             "advantage_sd": critic.advantage_sd,
             **{f"seconds: {phase}": seconds for phase, seconds in figures.seconds.items()},
         }
-
-    def save(self, folder: Path) -> None:
-        """Learner and replay."""
-        self.learner.save(folder / STATE)
-        (folder / REPLAY).write_bytes(pickle.dumps(self.kept))
-
-    def restore(self, folder: Path) -> None:
-        """Go on as if never stopped."""
-        self.learner.restore(folder / STATE)
-        self.kept = pickle.loads((folder / REPLAY).read_bytes())
 
 
 def _turn(prompt: Sequence[int], reply: Sequence[int]) -> Transition:
