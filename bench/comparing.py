@@ -91,7 +91,8 @@ def write_ratios(curves: Curves, file: Path, *, ours: str) -> str:
     """Markdown: how many times the conversations of `ours` each other method needs to come as far.
 
     The ratio of medians over seeds; in brackets the 5th to the 95th percentile of it over seeds drawn again with
-    replacement. A seed that never came there counts as infinitely late, so `>` bounds a ratio by what was played.
+    replacement. A seed that never came there counts as infinitely late, so `>` bounds a ratio by what was played; where
+    ours never came there the ratio is 0.
     """
     optimum = next(iter(curves.values()))[0]["optimum"]
     start = start_return(curves)
@@ -132,7 +133,8 @@ def _ratio(theirs: Sequence[float], own: Sequence[float], played: int, chance: r
     def drawn(values: Sequence[float]) -> float:
         return statistics.median_high(chance.choices(values, k=len(values)))
 
-    ratios = sorted(drawn(theirs) / drawn(own) for _ in range(RESAMPLES))
+    pairs = [(drawn(theirs), drawn(own)) for _ in range(RESAMPLES)]
+    ratios = sorted(0.0 if mine == math.inf else other / mine for other, mine in pairs)
     low, high = ratios[round(0.05 * RESAMPLES)], ratios[round(0.95 * RESAMPLES)]
     return f"{statistics.median_high(theirs) / middle:.1f} ({low:.1f} to {high:.1f})"
 

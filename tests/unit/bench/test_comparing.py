@@ -39,3 +39,10 @@ def test_a_ratio_is_of_medians_and_bounded_by_what_was_played(tmp_path, theirs, 
     table = write_ratios({"ours": ours, "theirs": theirs}, tmp_path / "ratios.md", ours="ours")
     assert expected in rows(table)["theirs"]
     assert "ours" not in rows(table)
+
+
+def test_where_ours_may_never_come_the_interval_begins_at_nothing(tmp_path):
+    curves = {"ours": [record(-10, -4), record(-10, -4), record(-10, -10)], "theirs": [record(-10, -4)] * 3}
+    table = write_ratios(curves, tmp_path / "ratios.md", ours="ours")
+    # Two of three draws of the seed that never came: 7 of 27 medians.
+    assert rows(table)["theirs"].endswith("1.0 (0.0 to 1.0) | 1.0 (0.0 to 1.0) | 1.0 (0.0 to 1.0) |")
