@@ -110,6 +110,7 @@ def warm_up(model: LanguageModel, composition: Composition) -> None:
     try:
         batch.join([Row([0, 1], SamplerRow(Sampling(temperature=0.0))), Row([0], SamplerRow(Sampling()))])
         batch.step()
+    # What a model that this engine does not know raises depends on its code, not on ours: any of these says so.
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise StartError(f"{model.root} does not decode in this engine, serve it with vLLM instead: {error}") from error
 

@@ -93,6 +93,7 @@ def critic_losses(
     targets = critic_targets(target, lessons, turns, dialogues, config)
     parts = [list(turns)] if lessons.features is not None else critic.reader.parts(lessons.places, turns)
     slot = {turn: place for place, turn in enumerate(turns)}
+    weight_sum = dialogues.weight.sum().item() if config.value == "weighted_mean" else float(len(turns))
     with active(critic, lessons):
         for part, counts in processes.share(parts):
             places = [slot[turn] for turn in part]
@@ -100,13 +101,13 @@ def critic_losses(
             v_logits = critic.heads.v_logits(features.observation)
             q_error = critic.heads.error(critic.heads.q_logits(features.action), targets.q[:, places])
             v_error = critic.heads.error(v_logits, targets.v[:, places])
-            weight, weight_sum = torch.ones_like(v_error), float(len(turns))
+            weight = torch.ones_like(v_error)
             if config.value == "expectile":
                 weight = expectile_weight(
                     targets.v[:, places] - critic.heads.value(v_logits).detach(), config.expectile
                 )
             elif config.value == "weighted_mean":
-                weight, weight_sum = dialogues.weight[places], dialogues.weight.sum().item()
+                weight = dialogues.weight[places]
             yield counts * (q_loss(q_error, len(turns)) + v_loss(v_error, weight, weight_sum))
 
 
