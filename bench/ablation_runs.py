@@ -1,9 +1,9 @@
-"""The ablations: the default with one switch turned, by name."""
+"""The ablations: the default without its leap, and that with one switch turned, by name."""
 
 from dataclasses import replace
 from typing import Any
 
-from bench.runs import SMALL_MODERN, Compared, archer
+from bench.runs import WITHOUT_LEAP, Compared, archer
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "split-encoding": {"critic_encoding": "split"},
@@ -33,15 +33,16 @@ STALENESS = (1, 4, 16)
 STALE: dict[str, Any] = {"per_step": 32, "replay": 64}
 
 ABLATIONS: dict[str, Compared] = {
-    **{f"with-{name}": archer(replace(SMALL_MODERN, **changes)) for name, changes in SWITCHES.items()},
-    "cut-is-end": archer(SMALL_MODERN, cut_is_end=True),
-    "read-at-the-end": archer(SMALL_MODERN, foresees=False),
-    "paid-at-end": archer(SMALL_MODERN, paid_at_end=True),
-    "paid-at-end-one-step": archer(replace(SMALL_MODERN, trace="none"), paid_at_end=True),
-    "stale-0": archer(SMALL_MODERN, **STALE),
-    **{f"stale-{versions}": archer(SMALL_MODERN, **STALE, staleness=versions) for versions in STALENESS},
+    "without-leap": archer(WITHOUT_LEAP),
+    **{f"with-{name}": archer(replace(WITHOUT_LEAP, **changes)) for name, changes in SWITCHES.items()},
+    "cut-is-end": archer(WITHOUT_LEAP, cut_is_end=True),
+    "read-at-the-end": archer(WITHOUT_LEAP, foresees=False),
+    "paid-at-end": archer(WITHOUT_LEAP, paid_at_end=True),
+    "paid-at-end-one-step": archer(replace(WITHOUT_LEAP, trace="none"), paid_at_end=True),
+    "stale-0": archer(WITHOUT_LEAP, **STALE),
+    **{f"stale-{versions}": archer(WITHOUT_LEAP, **STALE, staleness=versions) for versions in STALENESS},
     **{
-        f"stale-{versions}-unweighted": archer(SMALL_MODERN, **STALE, staleness=versions, is_weighted=False)
+        f"stale-{versions}-unweighted": archer(WITHOUT_LEAP, **STALE, staleness=versions, is_weighted=False)
         for versions in STALENESS
     },
 }

@@ -131,7 +131,7 @@ def outcomes_differ(transitions: Sequence[Transition], held_out_share: float) ->
 
 def effective_sample_size_share(update: Figures, config: ArcherConfig) -> float | None:
     """Of the logged turns that the actor took, 1 if the policy speaks as it did then; None where it took none."""
-    if update.actor is None or config.actor_utterances == "fresh":
+    if update.actor is None or update.actor_leapt or config.actor_utterances == "fresh":
         return None
     return update.actor.effective_sample_size / update.actor_turns
 

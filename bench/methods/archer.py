@@ -74,6 +74,7 @@ class Archer(ReplayingMethod):
         critic, actor = figures.critic, figures.actor
         return {
             "skipped": figures.actor_skipped,
+            "leapt": figures.actor_leapt,
             "kl": actor.kl_to_start if actor else 0.0,
             "steps": actor.steps_kept if actor else 0,
             "ess_share": actor.effective_sample_size / figures.actor_turns if actor else None,

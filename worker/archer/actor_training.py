@@ -58,7 +58,9 @@ class ActorTraining:
     ) -> ActorFigures:
         """Take the steps of all passes, or as many as the budget allows. `episodes` names the episode of each turn."""
         config = self.config
-        passes = 1 if config.actor_utterances == "fresh" else config.actor_epochs
+        # Fresh replies that a policy gradient follows are as many as the turns of all passes.
+        are_passed_once = config.actor_utterances == "fresh" and config.actor_objective != "imitation"
+        passes = 1 if are_passed_once else config.actor_epochs
         plan = [actor_batches(rows, config.actor_batch_turns, generator) for _ in range(passes)]
         planned = sum(len(batches) for batches in plan)
         steps: list[Descent] = []

@@ -115,8 +115,12 @@ class ArcherConfig:
     actor_utterances: Literal["logged", "fresh"] = "logged"
     """logged: what was said, weighted by how likely it is now. fresh: sampled anew and judged by the critic."""
 
+    leap_epochs: int = 0
+    """Passes over the best fresh replies in the update whose critic first passes critic_gate, in place of
+    actor_objective: more goes further on what few conversations taught the critic. 0 does not leap."""
+
     candidates: int = 4
-    """Fresh utterances a state, of which imitation takes the best one."""
+    """Fresh utterances a state, of which imitation and a leap take the best one."""
 
     max_new_tokens: int = 32
     """Longest fresh utterance."""
@@ -222,7 +226,7 @@ class ArcherConfig:
     def _check_counts(self) -> None:
         for field in dataclasses.fields(self):
             if field.type is int:
-                least = 0 if field.name in ("warmup_updates", "probed_states") else 1
+                least = 0 if field.name in ("warmup_updates", "probed_states", "leap_epochs") else 1
                 self._check(field.name, getattr(self, field.name) >= least, f"{least} or more")
 
     def _check_type(self, name: str, kind: object) -> None:

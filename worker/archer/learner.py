@@ -37,6 +37,21 @@ FLAT_SHARE = 1e-4
 CRITIC_PROGRESS = 0.2
 
 
+def leap_config(config: ArcherConfig) -> ArcherConfig:
+    """The same, of an update whose actor imitates the best fresh replies, as in Bai et al. 2025 (Digi-Q).
+
+    What came of a reply says little after few conversations; which of several replies is best, a critic that has just
+    passed its gate may know of states it never saw. Followed for longer, its errors are what is learned.
+    """
+    return dataclasses.replace(
+        config,
+        actor_objective="imitation",
+        actor_utterances="fresh",
+        actor_epochs=config.leap_epochs,
+        token_baseline=False,
+    )
+
+
 def ignore_progress(fraction: float) -> None:
     """Progress that nobody watches."""
 
@@ -72,7 +87,7 @@ class Learner:
         """How often the critic learned; a warm-up counts them."""
         self.is_trusted = False
         """Whether the critic ever passed critic_gate. It stays so: few conversations are held out of one update, and a
-        gate that is asked again each time stops the actor on noise."""
+        gate that is asked again each time stops the actor on noise. The update in which it becomes so may leap."""
         groups = [{"params": list(critic.heads.parameters()), "lr": config.critic_lr}]
         if critic.reader.trains:
             groups.append({"params": list(critic.reader.trained().values()), "lr": config.reader_lr})
@@ -103,13 +118,16 @@ class Learner:
         self.updates += 1
         on_progress(CRITIC_PROGRESS)
 
+        was_trusted = self.is_trusted
         skipped = reason_to_leave_actor(transitions, ends) or self._reason_to_wait(critic_figures)
+        leaps = self.config.leap_epochs > 0 and self.is_trusted and not was_trusted
         actor_figures = None
         if skipped is None:
             with clock.phase("actor"):
                 actor_figures, skipped = self._teach_actor(
                     spoken,
                     valuing,
+                    leap_config(self.config) if leaps else self.config,
                     lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
                 )
         on_progress(1.0)
@@ -124,6 +142,7 @@ class Learner:
             texts_cut=valuing.count_cut(),
             critic=critic_figures,
             actor=actor_figures,
+            actor_leapt=leaps and skipped is None,
             actor_skipped=skipped,
             tokens_per_second=actor_figures.tokens_trained / seconds if actor_figures else 0.0,
             seconds={**clock.seconds, "total": seconds},
@@ -140,17 +159,17 @@ class Learner:
         """Why the actor may not trust the critic yet; None if it may."""
         if self.updates <= self.config.warmup_updates:
             return f"the critic warms up: update {self.updates} of {self.config.warmup_updates}"
-        gate = self.config.critic_gate
-        if gate is None or self.is_trusted:
+        if self.is_trusted:
             return None
-        found = figures.rank_correlation
-        if found is None:
-            return "no two held-out turns had different returns, so nothing shows that the critic can be trusted"
-        if found < gate:
-            return (
-                f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation of "
-                f"{found:.2f} with what came, and critic_gate is {gate}"
-            )
+        gate, found = self.config.critic_gate, figures.rank_correlation
+        if gate is not None:
+            if found is None:
+                return "no two held-out turns had different returns, so nothing shows that the critic can be trusted"
+            if found < gate:
+                return (
+                    f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation "
+                    f"of {found:.2f} with what came, and critic_gate is {gate}"
+                )
         self.is_trusted = True
         return None
 
@@ -158,12 +177,12 @@ class Learner:
         self,
         spoken: Spoken,
         valuing: Valuing,
+        config: ArcherConfig,
         on_progress: Callable[[float], None],
     ) -> tuple[ActorFigures | None, str | None]:
-        """The actor's figures, and why its adapter is as it was, if it is."""
-        config = self.config
+        """The actor's figures, and why its adapter is as it was, if it is. `config` is the learner's, or a leap's."""
         if config.actor_utterances == "fresh":
-            said, advantage = self._fresh_lessons(spoken.transitions, valuing)
+            said, advantage = self._fresh_lessons(spoken.transitions, valuing, config)
             spoken = read_spoken(self.actor, said, config)
         else:
             advantage = self.processes.same(valuing.advantage())
@@ -191,21 +210,23 @@ class Learner:
         return figures, None
 
     def _fresh_lessons(
-        self, transitions: Sequence[Transition], valuing: Valuing
+        self, transitions: Sequence[Transition], valuing: Valuing, config: ArcherConfig
     ) -> tuple[list[Transition], Float[Tensor, "turns"]]:
-        """Replies of the policy as it is now at logged states, and what the critic makes of them."""
-        config = self.config
-        wanted = config.actor_batch_turns * config.actor_epochs
+        """Replies of the policy as it is now at logged states, and what the critic makes of them.
+
+        To be imitated, the best at each state; else one at as many states as the actor's passes are of turns.
+        """
         able = [turn for turn in transitions if turn.trains_actor]
-        states = [able[place] for place in torch.randint(len(able), (wanted,), generator=self.generator).tolist()]
-        each = config.candidates if config.actor_objective == "imitation" else 1
-        said = self._say_anew(states, each)
-        advantage = self.processes.same(valuing.advantage_of(said))
         if config.actor_objective == "imitation":
+            said = self._say_anew(able, config.candidates)
+            advantage = self.processes.same(valuing.advantage_of(said))
             least = FLAT_SHARE * self.critic.heads.scale.item()
-            chosen = best_candidates(advantage.view(-1, each), least).flatten().nonzero().flatten()
+            chosen = best_candidates(advantage.view(-1, config.candidates), least).flatten().nonzero().flatten()
             return [said[place] for place in chosen.tolist()], advantage[chosen]
-        return said, advantage
+        wanted = config.actor_batch_turns * config.actor_epochs
+        states = [able[place] for place in torch.randint(len(able), (wanted,), generator=self.generator).tolist()]
+        said = self._say_anew(states, 1)
+        return said, self.processes.same(valuing.advantage_of(said))
 
     def _say_anew(self, states: Sequence[Transition], each: int) -> list[Transition]:
         said = say_anew(self.actor, states, self.config, self.generator, self.decode, each=each)

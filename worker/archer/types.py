@@ -166,6 +166,8 @@ class Figures:
     """Texts (or turns) of which the critic read less than there was."""
     critic: CriticFigures
     actor: ActorFigures | None
+    actor_leapt: bool
+    """The actor imitated the best fresh replies, as leap_epochs asks of one update."""
     actor_skipped: str | None
     """Why the actor was left as it was; None if it was updated."""
     tokens_per_second: float

@@ -60,6 +60,7 @@ def config() -> ArcherConfig:
         max_new_tokens=4,
         actor_advantage="critic",
         actor_lam=0.95,
+        leap_epochs=0,
         actor_lr=1e-4,
         actor_epochs=2,
         actor_batch_turns=256,

@@ -156,7 +156,7 @@ def test_tokens_of_another_model_are_refused_wherever_they_stand(make_learner, s
 @pytest.mark.parametrize("objective", ["reinforce", "clipped", "awr", "imitation"])
 def test_what_is_said_anew_may_be_learned_from_by_every_objective(make_learner, settings, objective):
     chosen = replace(settings, actor_objective=objective, actor_utterances="fresh", value="sampled", trace="none")
-    learner = make_learner(replace(chosen, actor_batch_turns=4, critic_steps=5, candidates=16, probed_states=0))
+    learner = make_learner(replace(chosen, actor_batch_turns=4, critic_steps=5, candidates=32, probed_states=0))
     before = learner.actor.adapter_state()
     figures = learner.update(dialogue("a", (0.0, 1.0)) + dialogue("b", (0.0, 0.0)))
     assert figures.actor_skipped is None
