@@ -1,5 +1,6 @@
 """Which status code each failure is, and the two shapes of its body: OpenAI's under /v1, ours elsewhere."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -105,12 +106,18 @@ async def on_nock_error(request: Request, error: Exception) -> JSONResponse:
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:
     """The first thing that is wrong with the body, in one sentence and without echoing what was sent."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    param = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or None
     status = 400 if request.url.path.startswith("/v1/") else 422
+    found = as_invalid_value(error.errors())
+    return respond(request, status, found.code, found.message, found.param)
+
+
+def as_invalid_value(problems: Sequence[Any]) -> InvalidValueError:
+    """The first of what pydantic found wrong with a body."""
+    first = problems[0]
+    param = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or None
     if first["type"] == "json_invalid":
-        return respond(request, status, "invalid_json", "The body is not JSON.")
-    return respond(request, status, "invalid_value", f"{param or 'body'}: {first['msg']}", param)
+        return InvalidValueError("The body is not JSON.", code="invalid_json")
+    return InvalidValueError(f"{param or 'body'}: {first['msg']}", param=param)
 
 
 async def on_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,30 +1,60 @@
-"""Find a conversation by the service's id or the client's, among those that a key may see."""
+"""Find conversations by the service's ids or the clients', among those that a key may see."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.errors import ConflictError, NotFoundError
+from core.domain.errors import ConflictError, NockError, NotFoundError
 from core.domain.keys import Key
 from core.storage.models import Conversation
 from core.storage.repositories import agents, conversations
 
+Asked = tuple[str, str | None]
+"""A conversation's id, and the agent that it is asked for with."""
+
+
+async def seen_agents(session: AsyncSession, key: Key) -> dict[UUID, str]:
+    """The names of the agents that the key may see."""
+    return {agent.id: agent.name for agent in await agents.list_agents(session) if key.sees(agent.name)}
+
 
 async def find_conversation(session: AsyncSession, key: Key, name: str, agent: str | None) -> Conversation:
     """Raises NotFoundError, or ConflictError where two agents share the client's id and no agent is named."""
-    own = ids.parse(ids.Prefix.CONVERSATION, name)
-    if own is not None:
-        one = await conversations.find_conversation_by_id(session, own)
-        found = [one] if one else []
-    else:
-        found = list(await conversations.list_by_external_id(session, name))
-    names = {row.id: row.name for row in await agents.list_agents(session)}
-    seen = [row for row in found if key.sees(names[row.agent_id]) and agent in (None, names[row.agent_id])]
-    if not seen:
-        raise NotFoundError(
+    (found,) = await find_conversations(session, await seen_agents(session, key), [(name, agent)])
+    if isinstance(found, NockError):
+        raise found
+    return found
+
+
+async def find_conversations(
+    session: AsyncSession, seen: Mapping[UUID, str], asked: Sequence[Asked]
+) -> list[Conversation | NockError]:
+    """In the order asked; for each that cannot be told, the error that says why."""
+    own = {name: ids.parse(ids.Prefix.CONVERSATION, name) for name, _ in asked}
+    found: dict[str | UUID, list[Conversation]] = defaultdict(list)
+    by_client = [name for name, parsed in own.items() if parsed is None]
+    for row in await conversations.list_by_external_id(session, seen, by_client) if by_client else ():
+        assert row.external_id is not None
+        found[row.external_id].append(row)
+    by_service = [parsed for parsed in own.values() if parsed is not None]
+    for row in await conversations.list_by_id(session, by_service) if by_service else ():
+        found[row.id].append(row)
+    return [_the_one(name, agent, found[own[name] or name], seen) for name, agent in asked]
+
+
+def _the_one(
+    name: str, agent: str | None, found: Sequence[Conversation], seen: Mapping[UUID, str]
+) -> Conversation | NockError:
+    mine = [row for row in found if row.agent_id in seen and agent in (None, seen[row.agent_id])]
+    if not mine:
+        return NotFoundError(
             f"There is no conversation {name!r}.", code="conversation_not_found", param="conversation_id"
         )
-    if len(seen) > 1:
-        raise ConflictError(
+    if len(mine) > 1:
+        return ConflictError(
             f"Several agents have a conversation {name!r}: say which with `agent`.", code="ambiguous_id"
         )
-    return seen[0]
+    return mine[0]

@@ -22,7 +22,7 @@ async def show(session: AsyncSession, conversation: Conversation, *, tokens: boo
     agent = await agents.get_agent_by_id(session, conversation.agent_id)
     episodes = await conversations.list_episodes(session, conversation.id)
     names = await adapters.names_of(session, [episode.adapter_id for episode in episodes])
-    folded, _ = await settling.fold_of(session, conversation)
+    folded = await settling.fold_of(session, conversation)
     told = await turns.list_turns(session, conversation.id)
     entries = await rewards.list_entries(session, conversation.id)
     sampled = await stored_tokens.read_tokens(session, [turn.id for turn in told]) if tokens else {}

@@ -1,58 +1,56 @@
-"""POST /feedback, DELETE /feedback/{id}, GET /feedback/dead-letters."""
+"""POST /feedback, /feedback/batch, DELETE /feedback/{id}, and the dead letters."""
 
 from typing import Any
 
 from fastapi import APIRouter, Response
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.errors import NotFoundError
+from core.domain.errors import NockError, NotFoundError
+from core.domain.keys import Key
 from core.storage.repositories import rewards
 from service import metrics
 from service.bodies import StrictRoute
 from service.dependencies import FeedbackKeyDep, GatewayDep, SessionDep
-from service.errors import ErrorBody
-from service.feedback import service
-from service.feedback.schemas import DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
+from service.errors import ErrorBody, ErrorDetail, as_invalid_value, status_of
+from service.feedback import dead_letters
+from service.feedback.giving import give
+from service.feedback.outcomes import Answer, Outcome
+from service.feedback.retracting import retract
+from service.feedback.schemas import BatchIn, BatchItem, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
 }
+REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": FeedbackOut}}
 
 router = APIRouter(prefix="/feedback", tags=["feedback"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=FeedbackOut, responses=ERRORS | {200: {"model": FeedbackOut}})
+@router.post("", status_code=201, response_model=FeedbackOut, responses=ERRORS | REPEATED)
 async def give_feedback(body: FeedbackIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
     """Say how a turn or a conversation ended. 201: stored; 200: this key was stored before, the first answer again."""
-    outcome = service.Outcome(
-        conversation=body.conversation_id,
-        turn=body.turn_id,
-        agent=body.agent,
-        metric=body.metric,
-        value=body.value,
-        final=body.final,
-        key=body.idempotency_key,
-        occurred_at=body.occurred_at,
-        source=body.source,
-        comment=body.comment,
-        supersedes=body.supersedes,
-    )
-    try:
-        async with gateway.database.transaction() as session:
-            answer = await service.give(session, key, outcome)
-    except NotFoundError as error:
-        metrics.FEEDBACK.labels("404").inc()
-        async with gateway.database.transaction() as session:
-            await service.keep_dead_letter(session, key, body.model_dump(mode="json"), error.message)
-        raise
+    async with gateway.database.transaction() as session:
+        (answer,) = await _give(session, key, [body])
     return _respond(answer)
+
+
+@router.post("/batch", response_model_exclude_unset=True, responses=ERRORS)
+async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackKeyDep) -> BatchOut:
+    """Say many at once: a status each, in order. They are stored together, so that a retry finds all or none."""
+    read = [_read(entry) for entry in body.entries]
+    async with gateway.database.transaction() as session:
+        given = iter(await _give(session, key, [one for one in read if isinstance(one, FeedbackIn)]))
+    answers = [next(given) if isinstance(one, FeedbackIn) else one for one in read]
+    return BatchOut(data=[_item(answer) for answer in answers])
 
 
 @router.delete("/{feedback_id}", response_model=FeedbackOut, responses=ERRORS)
 async def retract_feedback(feedback_id: str, session: SessionDep, key: FeedbackKeyDep) -> Response:
     """Withdraw an outcome. The ledger keeps both the outcome and its withdrawal."""
-    answer = await service.retract(session, key, feedback_id)
-    return _respond(service.Answer(answer.fields, created=False))
+    answer = await retract(session, key, feedback_id)
+    return _respond(Answer(answer.fields, created=False))
 
 
 @router.get("/dead-letters", responses=ERRORS)
@@ -75,8 +73,57 @@ async def list_dead_letters(
     return DeadLetters(data=data, next=data[-1].dead_letter_id if len(data) == most else None)
 
 
-def _respond(answer: service.Answer) -> Response:
-    status = 201 if answer.created else 200
+@router.post(
+    "/dead-letters/{dead_letter_id}/retry", status_code=201, response_model=FeedbackOut, responses=ERRORS | REPEATED
+)
+async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
+    """Try to join it now. It goes once it is stored, and stays with its reason while it cannot be."""
+    async with gateway.database.transaction() as session:
+        letter = await dead_letters.lock(session, key, dead_letter_id)
+        (answer,) = await give(session, key, [_outcome(FeedbackIn.model_validate(letter.body))])
+        if isinstance(answer, Answer):
+            await session.delete(letter)
+    return _respond(answer)
+
+
+async def _give(session: AsyncSession, key: Key, bodies: list[FeedbackIn]) -> list[Answer | NockError]:
+    """Store what can be joined; keep what cannot as dead letters, in the same transaction."""
+    answers = await give(session, key, [_outcome(body) for body in bodies])
+    for body, answer in zip(bodies, answers, strict=True):
+        if isinstance(answer, NotFoundError):
+            await dead_letters.keep(session, key, body.model_dump(mode="json"), answer)
+    return answers
+
+
+def _read(entry: dict[str, Any]) -> FeedbackIn | NockError:
+    try:
+        return FeedbackIn.model_validate(entry)
+    except ValidationError as error:
+        return as_invalid_value(error.errors())
+
+
+def _outcome(body: FeedbackIn) -> Outcome:
+    return Outcome(**{name: getattr(body, name) for name in Outcome.__slots__})
+
+
+def _respond(answer: Answer | NockError) -> Response:
+    status = _status(answer)
     metrics.FEEDBACK.labels(str(status)).inc()
+    if isinstance(answer, NockError):
+        raise answer
     told = FeedbackOut.model_validate(answer.fields).model_dump_json()
     return Response(told, status, media_type="application/json")
+
+
+def _item(answer: Answer | NockError) -> BatchItem:
+    status = _status(answer)
+    metrics.FEEDBACK.labels(str(status)).inc()
+    if isinstance(answer, NockError):
+        return BatchItem(status=status, error=ErrorDetail(code=answer.code, message=answer.message, param=answer.param))
+    return BatchItem(status=status, **answer.fields)
+
+
+def _status(answer: Answer | NockError) -> int:
+    if isinstance(answer, NockError):
+        return status_of(answer)
+    return 201 if answer.created else 200

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, mo
 
 from core.domain.conversations import ConversationState
 from service.bodies import ShortText, Text
+from service.errors import ErrorDetail
 
 Consequence = Literal["pending", "next_update", "relearn", "record_only"]
 
@@ -46,6 +47,29 @@ class FeedbackOut(BaseModel):
     state: ConversationState
     consequence: Consequence
     reason: str | None = None
+
+
+class BatchIn(BaseModel):
+    """Up to 1,000 outcomes. Each is checked by itself, so that a bad one does not block the others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entries: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)]
+
+
+class BatchItem(BaseModel):
+    """What one outcome would have been answered alone: the stored entry, or the error."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: int
+    error: ErrorDetail | None = None
+
+
+class BatchOut(BaseModel):
+    """In the order of the request."""
+
+    data: list[BatchItem]
 
 
 class DeadLetterOut(BaseModel):

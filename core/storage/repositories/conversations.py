@@ -1,11 +1,11 @@
 """Conversations and episodes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.conversations import ConversationState
@@ -24,10 +24,18 @@ async def find_conversation_by_id(session: AsyncSession, conversation_id: UUID) 
     return await session.get(Conversation, conversation_id)
 
 
-async def list_by_external_id(session: AsyncSession, external_id: str) -> Sequence[Conversation]:
-    """Conversations of any agent that a client named so."""
-    found = await session.scalars(select(Conversation).where(Conversation.external_id == external_id))
-    return found.all()
+async def list_by_id(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[Conversation]:
+    return (await session.scalars(select(Conversation).where(Conversation.id.in_(conversation_ids)))).all()
+
+
+async def list_by_external_id(
+    session: AsyncSession, agent_ids: Collection[UUID], external_ids: Collection[str]
+) -> Sequence[Conversation]:
+    """Conversations of these agents that clients named so."""
+    statement = select(Conversation).where(
+        Conversation.agent_id.in_(agent_ids), Conversation.external_id.in_(external_ids)
+    )
+    return (await session.scalars(statement)).all()
 
 
 async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Conversation]:
@@ -65,6 +73,14 @@ async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Con
     statement = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
     found: Conversation = (await session.scalars(statement.execution_options(populate_existing=True))).one()
     return found
+
+
+async def lock_conversations(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Conversation]:
+    """The rows, locked one after the other in the order of their ids, so that two such requests never block each
+    other for ever."""
+    statement = select(Conversation).where(Conversation.id.in_(conversation_ids)).order_by(Conversation.id)
+    statement = statement.with_for_update().execution_options(populate_existing=True)
+    return {row.id: row for row in await session.scalars(statement)}
 
 
 async def newest_episode(session: AsyncSession, conversation_id: UUID) -> Episode | None:
@@ -116,11 +132,23 @@ async def claim_turn(session: AsyncSession, episode_id: UUID, count: int) -> boo
     return bool(moved.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely
 
 
-async def end_episodes(session: AsyncSession, conversation_id: UUID, ended_by: EpisodeEnd) -> None:
+async def list_spoken_in(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[UUID]:
+    """Those whose newest episode has a turn."""
+    newest = (
+        select(Episode.conversation_id, Episode.turn_count)
+        .where(Episode.conversation_id.in_(conversation_ids))
+        .ext(distinct_on(Episode.conversation_id))
+        .order_by(Episode.conversation_id, Episode.ordinal.desc())
+        .subquery()
+    )
+    return (await session.scalars(select(newest.c.conversation_id).where(newest.c.turn_count > 0))).all()
+
+
+async def end_episodes(session: AsyncSession, conversation_ids: Collection[UUID], ended_by: EpisodeEnd) -> None:
     """End what is open; an episode that ended before keeps its reason."""
     await session.execute(
         update(Episode)
-        .where(Episode.conversation_id == conversation_id, Episode.ended_at.is_(None))
+        .where(Episode.conversation_id.in_(conversation_ids), Episode.ended_at.is_(None))
         .values(ended_at=func.now(), ended_by=ended_by)
     )
 

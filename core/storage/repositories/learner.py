@@ -1,14 +1,16 @@
 """Learner runs and leases. Time is Postgres' own, so that workers with wrong clocks agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn
+from core.domain.sampling import Learnable
+from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn, Turn
 from core.storage.models.base import Json
 
 
@@ -182,10 +184,27 @@ async def add_run_turns(session: AsyncSession, turns: Iterable[RunTurn]) -> None
     await session.flush()
 
 
-async def runs_taught_by(session: AsyncSession, turn_ids: Iterable[UUID]) -> Sequence[UUID]:
-    """Runs that learned from any of these turns."""
-    statement = select(RunTurn.run_id).where(RunTurn.turn_id.in_(list(turn_ids))).distinct()
-    return (await session.scalars(statement)).all()
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """Whether a conversation has turns that can teach, and whether any has taught a run."""
+
+    can_teach: bool
+    has_taught: bool
+
+
+async def teaching_of(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Teaching]:
+    """Of each conversation that has turns."""
+    taught = exists().where(RunTurn.turn_id == Turn.id)
+    statement = (
+        select(
+            Turn.conversation_id,
+            func.bool_or(Turn.learnable != Learnable.NONE),
+            func.bool_or(taught),
+        )
+        .where(Turn.conversation_id.in_(conversation_ids))
+        .group_by(Turn.conversation_id)
+    )
+    return {row[0]: Teaching(row[1], row[2]) for row in await session.execute(statement)}
 
 
 async def take_lease(session: AsyncSession, name: str, *, holder: UUID, seconds: float) -> bool:

@@ -1,16 +1,19 @@
 """The reward ledger."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.rewards import Entry
 from core.storage.models import DeadLetter, IdempotencyKey, RewardEntry
+
+KeyName = tuple[UUID, str]
+"""An agent's id, and what the client calls the request."""
 
 
 async def list_entries(session: AsyncSession, conversation_id: UUID) -> Sequence[RewardEntry]:
@@ -34,25 +37,49 @@ def as_entries(rows: Sequence[RewardEntry]) -> list[Entry]:
     return [Entry(row.id, row.turn_id, row.metric, row.source, row.value, row.supersedes, row.retracts) for row in rows]
 
 
-async def claim_key(
-    session: AsyncSession, agent_id: UUID, key: str, body_hash: bytes, answer: dict[str, Any]
-) -> IdempotencyKey | None:
-    """Take an idempotency key for this transaction; None when it is free no more.
+async def list_keys(session: AsyncSession, names: Collection[KeyName]) -> dict[KeyName, IdempotencyKey]:
+    """Those of the keys that are used up, with what they stand for."""
+    if not names:
+        return {}
+    statement = select(IdempotencyKey).where(tuple_(IdempotencyKey.agent_id, IdempotencyKey.key).in_(names))
+    return {(row.agent_id, row.key): row for row in await session.scalars(statement)}
 
-    A second request with the same key waits here until the first has committed or rolled back.
+
+async def claim_keys(session: AsyncSession, body_hashes: Mapping[KeyName, bytes]) -> set[KeyName]:
+    """Take idempotency keys for this transaction; gives back which were free.
+
+    Another request with one of the keys waits here until the first has committed or rolled back; keys are taken in
+    their order, so that two requests never wait for each other.
     """
-    statement = (
-        insert(IdempotencyKey)
-        .values(agent_id=agent_id, key=key, body_hash=body_hash, answer=answer)
-        .on_conflict_do_nothing()
-        .returning(IdempotencyKey)
+    if not body_hashes:
+        return set()
+    rows = [
+        {"agent_id": agent_id, "key": key, "body_hash": body_hash, "answer": {}}
+        for (agent_id, key), body_hash in sorted(body_hashes.items())
+    ]
+    statement = insert(IdempotencyKey).values(rows).on_conflict_do_nothing()
+    taken = await session.execute(statement.returning(IdempotencyKey.agent_id, IdempotencyKey.key))
+    return {(row.agent_id, row.key) for row in taken}
+
+
+async def answer_keys(session: AsyncSession, answers: Mapping[KeyName, dict[str, Any]]) -> None:
+    """Store what each claimed key's request was told."""
+    rows = [{"agent_id": agent_id, "key": key, "answer": answer} for (agent_id, key), answer in answers.items()]
+    if rows:
+        await session.execute(update(IdempotencyKey), rows)
+
+
+async def list_by_id(session: AsyncSession, entry_ids: Collection[UUID]) -> dict[UUID, RewardEntry]:
+    statement = select(RewardEntry).where(RewardEntry.id.in_(entry_ids))
+    return {row.id: row for row in await session.scalars(statement)}
+
+
+async def lock_dead_letter(session: AsyncSession, letter_id: UUID) -> DeadLetter | None:
+    """The letter, for whoever retries it alone."""
+    letter: DeadLetter | None = await session.scalar(
+        select(DeadLetter).where(DeadLetter.id == letter_id).with_for_update()
     )
-    taken: IdempotencyKey | None = await session.scalar(statement)
-    return taken
-
-
-async def get_key(session: AsyncSession, agent_id: UUID, key: str) -> IdempotencyKey:
-    return await session.get_one(IdempotencyKey, (agent_id, key))
+    return letter
 
 
 async def list_dead_letters(

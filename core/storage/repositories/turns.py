@@ -1,6 +1,6 @@
 """Turns and their tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,6 +11,10 @@ from core.storage.models import Episode, Turn, TurnTokens
 
 async def find_turn(session: AsyncSession, turn_id: UUID) -> Turn | None:
     return await session.get(Turn, turn_id)
+
+
+async def list_by_id(session: AsyncSession, turn_ids: Collection[UUID]) -> Sequence[Turn]:
+    return (await session.scalars(select(Turn).where(Turn.id.in_(turn_ids)))).all()
 
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:

@@ -1,0 +1,37 @@
+"""What a client is told of its outcome: the entry, the conversation's state, and what follows for learning."""
+
+from typing import Any
+
+from core.domain import ids
+from core.domain.conversations import ConversationState
+from core.domain.rewards import Metric
+from core.storage.models import Conversation, RewardEntry
+from core.storage.repositories.learner import Teaching
+
+
+def answer_fields(
+    entry: RewardEntry, conversation: Conversation, metric: Metric, teaching: Teaching | None
+) -> dict[str, Any]:
+    """The answer to whoever gave or withdrew it. `teaching` is None where the conversation has no turns."""
+    consequence, reason = _consequence(conversation, metric, teaching)
+    return {
+        "feedback_id": ids.public(ids.Prefix.FEEDBACK, entry.id),
+        "conversation_id": ids.public(ids.Prefix.CONVERSATION, conversation.id),
+        "turn_id": ids.public(ids.Prefix.TURN, entry.turn_id) if entry.turn_id else None,
+        "metric": metric.name,
+        "value": entry.value,
+        "state": conversation.state.value,
+        "consequence": consequence,
+        "reason": reason,
+    }
+
+
+def _consequence(conversation: Conversation, metric: Metric, teaching: Teaching | None) -> tuple[str, str | None]:
+    """What the outcome will change, and why nothing where it changes nothing."""
+    if not metric.counts:
+        return "record_only", f"metric {metric.name!r} does not enter the reward"
+    if teaching is None or not teaching.can_teach:
+        return "record_only", "the conversation has no turn that can teach"
+    if teaching.has_taught:
+        return "relearn", None
+    return ("next_update" if conversation.state is ConversationState.MATURED else "pending"), None

@@ -1,0 +1,189 @@
+"""Outcomes into the ledger, many at a time: each once, in whole or not at all; knows no HTTP."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain import ids
+from core.domain.episodes import EpisodeEnd
+from core.domain.errors import ConflictError, InvalidValueError, NockError
+from core.domain.keys import Key
+from core.domain.rewards import Metric, check_value, find_metric
+from core.outcomes import settling
+from core.storage.models import Conversation, RewardEntry
+from core.storage.repositories import clock, conversations, learner, rewards
+from core.storage.repositories.rewards import KeyName
+from service.conversations.finding import seen_agents
+from service.feedback.answering import answer_fields
+from service.feedback.outcomes import Answer, Outcome
+from service.feedback.targets import Target, find_targets
+
+Metrics = Mapping[UUID, Sequence[Metric]]
+"""By agent."""
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far a client's clock may be ahead of Postgres' before what it says of the future is refused."""
+
+
+@dataclass(slots=True)
+class Post:
+    """One outcome on its way: open until it is answered. `entry` is what it adds to the ledger, if it is sound."""
+
+    outcome: Outcome
+    target: Target
+    entry: RewardEntry | None = None
+    answer: Answer | NockError | None = None
+
+    @property
+    def key(self) -> KeyName | None:
+        """Its idempotency key, which is unique for each agent."""
+        name = self.outcome.idempotency_key
+        return None if name is None else (self.target.agent_id, name)
+
+
+async def give(session: AsyncSession, key: Key, outcomes: Sequence[Outcome]) -> list[Answer | NockError]:
+    """Append outcomes; gives back, in their order, what each is answered. A bad one never blocks the others.
+
+    NotFoundError says that the target is unknown, InvalidValueError that value, metric, time or correction do not fit,
+    ConflictError that the idempotency key was used with another body.
+    """
+    targets = await find_targets(session, await seen_agents(session, key), outcomes)
+    posts = {place: Post(outcomes[place], target) for place, target in enumerate(targets) if isinstance(target, Target)}
+    if posts:
+        await _append(session, list(posts.values()))
+    return [
+        target if isinstance(target, NockError) else _answer_of(posts[place]) for place, target in enumerate(targets)
+    ]
+
+
+async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
+    """Answer every post. Keys come before soundness: a repeated request is answered as it was the first time."""
+    told = await conversations.lock_conversations(session, {post.target.conversation_id for post in posts})
+    metrics = await settling.metrics_of(session, told.values())
+    await _repeat_answers(session, posts)
+    await _write_entries(session, _open(posts), metrics)
+    await _claim_keys(session, _open(posts))
+    appended = [post for post in _open(posts) if post.entry is not None]
+    session.add_all(post.entry for post in appended)
+    await session.flush()
+    await _settle(session, appended, told, metrics)
+    await _answer(session, appended, told, metrics)
+    await _repeat_answers(session, _open(posts))
+
+
+def _open(posts: Sequence[Post]) -> list[Post]:
+    return [post for post in posts if post.answer is None]
+
+
+def _answer_of(post: Post) -> Answer | NockError:
+    assert post.answer is not None, "every post was answered"
+    return post.answer
+
+
+async def _repeat_answers(session: AsyncSession, posts: Sequence[Post]) -> None:
+    """Give the first answer again wherever the key is used up."""
+    used = await rewards.list_keys(session, {post.key for post in posts if post.key is not None})
+    for post in posts:
+        if post.key is None or post.key not in used:
+            continue
+        if used[post.key].body_hash == post.outcome.body_hash:
+            post.answer = Answer(used[post.key].answer, created=False)
+        else:
+            post.answer = ConflictError(
+                "This idempotency key was used with another body.",
+                code="idempotency_key_reused",
+                param="idempotency_key",
+            )
+
+
+async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: Metrics) -> None:
+    """Give each post its entry, or the error that says what is wrong with it."""
+    named = {parsed for post in posts if (parsed := _superseded(post.outcome)) is not None}
+    corrected = await rewards.list_by_id(session, named) if named else {}
+    latest = await clock.now(session) + CLOCKS_DIFFER
+    for post in posts:
+        try:
+            post.entry = _entry(post.outcome, post.target, metrics[post.target.agent_id], corrected, latest)
+        except InvalidValueError as error:
+            post.answer = error
+
+
+def _entry(
+    outcome: Outcome,
+    target: Target,
+    metrics: Sequence[Metric],
+    corrected: Mapping[UUID, RewardEntry],
+    latest: datetime,
+) -> RewardEntry:
+    metric = find_metric(metrics, outcome.metric)
+    value = check_value(metric, outcome.value)
+    if outcome.occurred_at is not None and outcome.occurred_at > latest:
+        raise InvalidValueError("occurred_at lies in the future.", code="in_the_future", param="occurred_at")
+    supersedes = _superseded(outcome)
+    if outcome.supersedes is not None:
+        entry = None if supersedes is None else corrected.get(supersedes)
+        if entry is None or entry.conversation_id != target.conversation_id or entry.retracts is not None:
+            raise InvalidValueError(
+                f"There is no feedback {outcome.supersedes} on this conversation.",
+                code="unknown_feedback",
+                param="supersedes",
+            )
+    return RewardEntry(
+        id=ids.new_id(),
+        agent_id=target.agent_id,
+        conversation_id=target.conversation_id,
+        turn_id=target.turn.id if target.turn else None,
+        metric=metric.name,
+        value=value,
+        source=outcome.source,
+        supersedes=supersedes,
+        comment=outcome.comment,
+        occurred_at=outcome.occurred_at,
+    )
+
+
+def _superseded(outcome: Outcome) -> UUID | None:
+    return None if outcome.supersedes is None else ids.parse(ids.Prefix.FEEDBACK, outcome.supersedes)
+
+
+async def _claim_keys(session: AsyncSession, posts: Sequence[Post]) -> None:
+    """Take each key for the first post that has it; the others, and those that came too late, lose their entry."""
+    first: dict[KeyName, Post] = {}
+    for post in posts:
+        if post.key is not None:
+            first.setdefault(post.key, post)
+    claimed = await rewards.claim_keys(session, {name: post.outcome.body_hash for name, post in first.items()})
+    for post in posts:
+        if post.key is not None and (post.key not in claimed or first[post.key] is not post):
+            post.entry = None
+
+
+async def _settle(
+    session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation], metrics: Metrics
+) -> None:
+    final = {post.target.conversation_id for post in posts if post.outcome.final}
+    news = set(await settling.close(session, [told[place] for place in sorted(final)], EpisodeEnd.FINAL))
+    for post in posts:
+        if find_metric(metrics[post.target.agent_id], post.outcome.metric).counts:
+            news.add(post.target.conversation_id)
+    touched = [told[place] for place in sorted({post.target.conversation_id for post in posts})]
+    await settling.settle(session, touched, metrics, news=news)
+
+
+async def _answer(
+    session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation], metrics: Metrics
+) -> None:
+    teaching = await learner.teaching_of(session, {post.target.conversation_id for post in posts})
+    answers: dict[KeyName, dict[str, Any]] = {}
+    for post in posts:
+        assert post.entry is not None
+        conversation = told[post.target.conversation_id]
+        metric = find_metric(metrics[conversation.agent_id], post.outcome.metric)
+        fields = answer_fields(post.entry, conversation, metric, teaching.get(conversation.id))
+        post.answer = Answer(fields, created=True)
+        if post.key is not None:
+            answers[post.key] = fields
+    await rewards.answer_keys(session, answers)
