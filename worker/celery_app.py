@@ -29,6 +29,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
     every = {
         "learning.dispatch": settings.learning_tick_seconds,
         "episodes.close_idle": settings.idle_tick_seconds,
+        "outcomes.settle_due": settings.settle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,
         "dead_letters.forget": HOUR_SECONDS,
     }

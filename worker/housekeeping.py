@@ -1,4 +1,4 @@
-"""What time alone brings about: idle conversations end, and old dead letters go."""
+"""What time alone brings about: idle conversations end, windows pass, and old dead letters go."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,12 +7,12 @@ import structlog
 from core.domain.episodes import EpisodeEnd
 from core.outcomes import settling
 from core.storage.database import Database
-from core.storage.repositories import conversations, rewards
+from core.storage.repositories import clock, conversations, rewards
 
 log = structlog.get_logger()
 
 BATCH = 200
-"""Conversations ended a tick; what is left waits for the next one."""
+"""Conversations looked at a tick; what is left waits for the next one."""
 
 
 async def close_idle(database: Database) -> int:
@@ -30,6 +30,26 @@ async def close_idle(database: Database) -> int:
     if ended:
         log.info("idle conversations ended", count=ended)
     return ended
+
+
+async def settle_due(database: Database, *, now: datetime | None = None) -> int:
+    """Let outcomes mature or expire whose windows have passed, and follow changed metrics; how many were looked at.
+
+    `now` is Postgres' time unless given.
+    """
+    async with database.transaction() as session:
+        looked_at = now or await clock.now(session)
+        unsettled = await conversations.list_unsettled(session, looked_at, limit=BATCH)
+    for conversation_id in unsettled:
+        async with database.transaction() as session:
+            conversation = await conversations.lock_conversation(session, conversation_id)
+            # What fell due either changes the state or pays for what is missing: both are news to the learner.
+            is_due = conversation.due_at is not None and conversation.due_at <= looked_at
+            metrics = await settling.metrics_of(session, [conversation])
+            await settling.settle(session, [conversation], metrics, looked_at, news={conversation.id} if is_due else ())
+    if unsettled:
+        log.info("conversations settled", count=len(unsettled))
+    return len(unsettled)
 
 
 async def forget_dead_letters(database: Database, *, days: float) -> int:

@@ -44,6 +44,9 @@ class BeatSettings(Settings):
     idle_tick_seconds: float = Field(default=10.0, gt=0)
     """How late an idle conversation may be ended."""
 
+    settle_tick_seconds: float = Field(default=10.0, gt=0)
+    """How late an outcome may mature or expire whose window has passed, and how soon changed metrics are followed."""
+
     reconcile_tick_seconds: float = Field(default=5.0, gt=0)
     """How long an engine may lack an adapter after its restart, or hold one that nobody needs."""
 

@@ -48,6 +48,12 @@ def close_idle_episodes() -> None:
     run(housekeeping.close_idle)
 
 
+@app.task(name="outcomes.settle_due", throws=EXPECTED)
+def settle_due_outcomes() -> None:
+    """Let outcomes mature or expire whose time has come."""
+    run(housekeeping.settle_due)
+
+
 @app.task(name="rollout.reconcile", throws=EXPECTED)
 def reconcile_rollout() -> None:
     """Bring every engine in line with the rollouts."""

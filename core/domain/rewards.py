@@ -1,53 +1,13 @@
 """The ledger's arithmetic: append-only entries in, the effective reward of each turn and conversation out."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import timedelta
 from uuid import UUID
 
 from core.domain.errors import InvalidValueError, NotFoundError
-
-Value = float | bool | str
-
-
-class MetricKind(StrEnum):
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    COMMENT = "comment"
-    DEMONSTRATION = "demonstration"
-
-
-class Combine(StrEnum):
-    """How the values that several sources give for one target become one."""
-
-    MEAN = "mean"
-    SUM = "sum"
-    LAST = "last"
-    MAX = "max"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What an agent's outcomes are measured in."""
-
-    name: str
-    kind: MetricKind = MetricKind.FLOAT
-    weight: float = 1.0
-    combine: Combine = Combine.MEAN
-    required: bool = True
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def counts(self) -> bool:
-        """Whether its values enter the reward."""
-        return self.weight != 0 and self.kind in (MetricKind.FLOAT, MetricKind.BOOLEAN)
-
-
-REWARD = Metric("reward", required=False)
-"""The metric that every agent has."""
+from core.domain.metrics import Combine, Metric, Value, find_metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +30,8 @@ class Fold:
     of_turn: Mapping[UUID, float] = field(default_factory=dict)
     of_conversation: float | None = None
     metrics: frozenset[str] = frozenset()
+    assumed: frozenset[str] = frozenset()
+    """Those of the metrics whose value nobody gave: their window has passed, and they say what that means."""
 
     @property
     def total(self) -> float | None:
@@ -77,35 +39,6 @@ class Fold:
         if not self.of_turn and self.of_conversation is None:
             return None
         return sum(self.of_turn.values()) + (self.of_conversation or 0.0)
-
-
-def find_metric(metrics: Sequence[Metric], name: str) -> Metric:
-    """The agent's metric of that name; every agent has `reward`."""
-    declared = next((metric for metric in metrics if metric.name == name), None)
-    if declared is None and name != REWARD.name:
-        raise InvalidValueError(f"This agent has no metric {name!r}.", code="unknown_metric", param="metric")
-    return declared or REWARD
-
-
-def check_value(metric: Metric, value: object) -> Value:
-    """The value as the metric's type, or an error that says why it does not fit."""
-    if metric.kind is MetricKind.BOOLEAN:
-        if not isinstance(value, bool):
-            raise InvalidValueError(f"Metric {metric.name!r} takes true or false.", param="value")
-        return value
-    if metric.kind is not MetricKind.FLOAT:
-        if not isinstance(value, str) or not value.strip():
-            raise InvalidValueError(f"Metric {metric.name!r} takes a text that is not empty.", param="value")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidValueError(f"Metric {metric.name!r} takes a number.", param="value")
-    number = float(value) if abs(value) < 1e300 else math.inf
-    if not math.isfinite(number):
-        raise InvalidValueError(f"Metric {metric.name!r} takes a finite number.", param="value")
-    low, high = (-math.inf if metric.low is None else metric.low), (math.inf if metric.high is None else metric.high)
-    if not low <= number <= high:
-        raise InvalidValueError(f"Metric {metric.name!r} takes numbers from {low:g} to {high:g}.", param="value")
-    return number
 
 
 def effective(entries: Iterable[Entry]) -> list[Entry]:
@@ -120,8 +53,12 @@ def effective(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in standing if latest[entry.turn, entry.metric, entry.source] == entry.id]
 
 
-def fold(entries: Iterable[Entry], metrics: Sequence[Metric]) -> Fold:
-    """Σ over metrics of weight · combine over sources, for each target."""
+def fold(entries: Iterable[Entry], metrics: Sequence[Metric], *, waited: timedelta | None) -> Fold:
+    """Σ over metrics of weight · combine over sources, for each target.
+
+    `waited` is how long ago the conversation ended, None while it goes on: what is missing means something only once
+    its metric's window has passed.
+    """
     values: dict[tuple[UUID | None, Metric], list[float]] = defaultdict(list)
     for entry in effective(entries):
         try:
@@ -130,6 +67,9 @@ def fold(entries: Iterable[Entry], metrics: Sequence[Metric]) -> Fold:
             continue  # the agent dropped this metric; its entries stay in the ledger and count no more
         if metric.counts and not isinstance(entry.value, str) and entry.value is not None:
             values[entry.turn, metric].append(float(entry.value))
+    given = {metric.name for _, metric in values}
+    assumed = [metric for metric in metrics if metric.name not in given and _is_assumed(metric, waited)]
+    values |= {(None, metric): [float(metric.missing or 0)] for metric in assumed}
     of_turn: dict[UUID, float] = defaultdict(float)
     of_conversation: float | None = None
     for (turn, metric), numbers in values.items():
@@ -138,7 +78,13 @@ def fold(entries: Iterable[Entry], metrics: Sequence[Metric]) -> Fold:
             of_conversation = (of_conversation or 0.0) + paid
         else:
             of_turn[turn] += paid
-    return Fold(dict(of_turn), of_conversation, frozenset(metric.name for _, metric in values))
+    names = frozenset(metric.name for metric in assumed)
+    return Fold(dict(of_turn), of_conversation, names | given, names)
+
+
+def _is_assumed(metric: Metric, waited: timedelta | None) -> bool:
+    has_passed = waited is not None and waited >= timedelta(seconds=metric.window_seconds)
+    return metric.counts and metric.missing is not None and has_passed
 
 
 def combine(numbers: Sequence[float], how: Combine) -> float:
@@ -152,12 +98,6 @@ def combine(numbers: Sequence[float], how: Combine) -> float:
             return numbers[-1]
         case Combine.MAX:
             return max(numbers)
-
-
-def is_known(folded: Fold, metrics: Sequence[Metric]) -> bool:
-    """Whether every required metric has a value; where none is required, whether any has."""
-    required = {metric.name for metric in metrics if metric.counts and metric.required}
-    return required <= folded.metrics if required else bool(folded.metrics)
 
 
 def rewards_of_turns(folded: Fold, turns: Sequence[UUID]) -> list[float]:

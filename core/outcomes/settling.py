@@ -1,23 +1,25 @@
-"""Move conversations through their states: open, awaiting an outcome, matured. The caller holds the rows' locks."""
+"""Move conversations through their states: open, awaiting, matured or expired. The caller holds the rows' locks."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
-from core.domain.rewards import Fold, Metric, fold, is_known
+from core.domain.maturity import next_change, state_after
+from core.domain.metrics import Metric
+from core.domain.rewards import Fold, fold
 from core.storage.models import Conversation, RewardEntry
-from core.storage.repositories import agents, conversations, rewards
+from core.storage.repositories import agents, clock, conversations, rewards
 
 
 async def fold_of(session: AsyncSession, conversation: Conversation) -> Fold:
     """The effective rewards of a conversation by its agent's metrics of today."""
     metrics = await metrics_of(session, [conversation])
-    return (await _folds(session, [conversation], metrics))[conversation.id]
+    return (await folds_of(session, [conversation], metrics, await clock.now(session)))[conversation.id]
 
 
 async def metrics_of(session: AsyncSession, told: Iterable[Conversation]) -> dict[UUID, list[Metric]]:
@@ -28,11 +30,14 @@ async def metrics_of(session: AsyncSession, told: Iterable[Conversation]) -> dic
 async def end(session: AsyncSession, conversation: Conversation, ended_by: EpisodeEnd) -> None:
     """End the conversation's open episode and await the outcome. Ending what has ended changes nothing."""
     if conversation.state is ConversationState.OPEN:
-        news = await close(session, [conversation], ended_by)
-        await settle(session, [conversation], await metrics_of(session, [conversation]), news=news)
+        now = await clock.now(session)
+        news = await close(session, [conversation], ended_by, now)
+        await settle(session, [conversation], await metrics_of(session, [conversation]), now, news=news)
 
 
-async def close(session: AsyncSession, told: Sequence[Conversation], ended_by: EpisodeEnd) -> Collection[UUID]:
+async def close(
+    session: AsyncSession, told: Sequence[Conversation], ended_by: EpisodeEnd, now: datetime
+) -> Collection[UUID]:
     """End the open ones without settling them; gives back which of those have turns that nobody learned from yet."""
     ending = [conversation for conversation in told if conversation.state is ConversationState.OPEN]
     places = [conversation.id for conversation in ending]
@@ -40,7 +45,7 @@ async def close(session: AsyncSession, told: Sequence[Conversation], ended_by: E
     await conversations.end_episodes(session, places, ended_by)
     for conversation in ending:
         conversation.state = ConversationState.AWAITING
-        conversation.closed_at = func.now()
+        conversation.closed_at = now
     return set(with_turns)
 
 
@@ -48,33 +53,51 @@ async def settle(
     session: AsyncSession,
     told: Sequence[Conversation],
     metrics: Mapping[UUID, Sequence[Metric]],
+    now: datetime,
     *,
     news: Collection[UUID],
 ) -> None:
-    """Let what has ended mature once its outcome is known, or wait again when the outcome was withdrawn.
+    """Let what has ended mature once its outcome is known, wait again when that was withdrawn, or expire.
 
     `news` are those whose turns or reward changed: only they count as new to the learner.
     """
-    folds = await _folds(session, told, metrics)
+    folds = await folds_of(session, told, metrics, now)
+    versions = await agents.reward_versions(session, {conversation.agent_id for conversation in told})
     for conversation in told:
-        if conversation.state is ConversationState.OPEN:
+        waited = _waited(conversation, now)
+        if waited is None:
             continue
-        known = is_known(folds[conversation.id], metrics[conversation.agent_id])
-        conversation.state = ConversationState.MATURED if known else ConversationState.AWAITING
-        if not known:
+        folded, declared = folds[conversation.id], metrics[conversation.agent_id]
+        conversation.state = state_after(folded, declared, waited)
+        if conversation.state is not ConversationState.MATURED:
             conversation.matured_at = None
         elif conversation.id in news or conversation.matured_at is None:
-            conversation.matured_at = func.now()
+            conversation.matured_at = now
+        change = next_change(folded, declared, waited, conversation.state)
+        conversation.due_at = None if change is None else now - waited + change
+        conversation.reward_version = versions[conversation.agent_id]
     await session.flush()
 
 
-async def _folds(
-    session: AsyncSession, told: Sequence[Conversation], metrics: Mapping[UUID, Sequence[Metric]]
+def _waited(conversation: Conversation, now: datetime) -> timedelta | None:
+    """How long ago it ended; None while it is open."""
+    if conversation.state is ConversationState.OPEN or conversation.closed_at is None:
+        return None
+    return now - conversation.closed_at
+
+
+async def folds_of(
+    session: AsyncSession, told: Sequence[Conversation], metrics: Mapping[UUID, Sequence[Metric]], now: datetime
 ) -> dict[UUID, Fold]:
+    """The effective rewards of each."""
     lines: dict[UUID, list[RewardEntry]] = defaultdict(list)
     for line in await rewards.list_entries_of(session, [conversation.id for conversation in told]):
         lines[line.conversation_id].append(line)
     return {
-        conversation.id: fold(rewards.as_entries(lines[conversation.id]), metrics[conversation.agent_id])
+        conversation.id: fold(
+            rewards.as_entries(lines[conversation.id]),
+            metrics[conversation.agent_id],
+            waited=_waited(conversation, now),
+        )
         for conversation in told
     }

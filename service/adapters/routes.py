@@ -12,7 +12,8 @@ from core.domain.keys import Key
 from core.rollouts import moving
 from core.storage.models import AdapterVersion
 from core.storage.repositories import adapters, agents, rollouts
-from service.adapters.schemas import AdapterOut, Adapters, PromoteIn, RejectIn, RollBackIn, RolloutOut
+from service.adapters.lineage import show_lineage
+from service.adapters.schemas import AdapterOut, Adapters, LineageOut, PromoteIn, RejectIn, RollBackIn, RolloutOut
 from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
 from service.errors import ErrorBody
@@ -37,6 +38,15 @@ async def list_adapters(agent: str, session: SessionDep, key: AdminKeyDep) -> Ad
 async def get_adapter(adapter: str, session: SessionDep, key: AdminKeyDep) -> AdapterOut:
     """One version."""
     return await _show(session, await adapters.get_version(session, _parse(adapter, key)))
+
+
+@router.get("/adapters/{adapter}/lineage")
+async def get_lineage(
+    adapter: str, session: SessionDep, key: AdminKeyDep, after: str | None = None, limit: int = 100
+) -> LineageOut:
+    """The turns that a version learned from, and how their rewards have changed since."""
+    version = await adapters.get_version(session, _parse(adapter, key))
+    return await show_lineage(session, await _show(session, version), version.run_id, after=after, limit=limit)
 
 
 @router.post("/adapters/{adapter}/promote")

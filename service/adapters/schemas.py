@@ -52,6 +52,30 @@ class Adapters(BaseModel):
     next: str | None = None
 
 
+class TaughtOut(BaseModel):
+    """A turn that a version learned from: its reward then, and now (null: its outcome is not known any more)."""
+
+    turn_id: str
+    conversation_id: str
+    trained_actor: bool
+    reward_then: float
+    reward_now: float | None
+    changed: bool
+
+
+class LineageOut(BaseModel):
+    """What a version learned from. The counts are of all of it, `data` is a page."""
+
+    adapter: str
+    parent: str | None
+    run_id: str | None
+    turns: int
+    changed: int
+    changed_share: float | None
+    data: list[TaughtOut]
+    next: str | None
+
+
 class RolloutOut(BaseModel):
     agent: str
     stable: str

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.errors import InvalidValueError
 from core.domain.ids import Prefix, public
-from core.domain.rewards import Metric
+from core.domain.metrics import Metric
 from core.engine.pool import EnginePool
 from core.storage.models import Agent
 from core.storage.repositories import agents

@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
 
 from core.domain.adapters import AGENT_NAME
-from core.domain.rewards import Combine, MetricKind
+from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
 from service.bodies import ShortText, Text
+
+MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
 
 AgentName = Annotated[str, StringConstraints(pattern=f"^{AGENT_NAME.pattern}$")]
 
@@ -34,12 +36,11 @@ class MetricIn(BaseModel):
     required: bool = True
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
-
-    @model_validator(mode="after")
-    def has_a_range_that_holds_numbers(self) -> "MetricIn":
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError("low must lie below high")
-        return self
+    level: Level | None = None
+    direction: Direction = Direction.HIGHER
+    window_seconds: Annotated[float, Field(ge=0, le=MOST_WINDOW_SECONDS)] = 7 * DAY_SECONDS
+    missing: StrictBool | Annotated[float, Field(allow_inf_nan=False)] | None = None
+    guard: bool = False
 
 
 class Schedule(BaseModel):

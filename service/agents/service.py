@@ -8,9 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterState
-from core.domain.errors import ConflictError, InvalidValueError
+from core.domain.errors import ConflictError
 from core.domain.ids import new_id
-from core.domain.rewards import REWARD, Metric, MetricKind
+from core.domain.metrics import Metric, check_metric
 from core.storage.models import AdapterVersion, Agent, Rollout
 from core.storage.repositories import adapters, agents, rollouts
 
@@ -35,7 +35,7 @@ async def create(
         await session.flush()
     except IntegrityError as error:
         raise ConflictError(f"There is an agent {name!r} already.", code="agent_exists", param="name") from error
-    await agents.declare_metrics(session, agent.id, _checked(metrics))
+    await agents.declare_metrics(session, agent, _checked(metrics))
     base = await adapters.add_version(
         session, AdapterVersion(id=new_id(), agent_id=agent.id, number=BASE_NUMBER, state=AdapterState.STABLE)
     )
@@ -58,7 +58,7 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
     for field, value in given.items():
         setattr(agent, field, value)
     if metrics is not None:
-        await agents.declare_metrics(session, agent.id, _checked(metrics))
+        await agents.declare_metrics(session, agent, _checked(metrics))
     agent.updated_at = func.now()
     await session.flush()
     await rollouts.announce(session)
@@ -68,6 +68,5 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
 
 def _checked(metrics: Sequence[Metric]) -> Sequence[Metric]:
     for metric in metrics:
-        if metric.name == REWARD.name and metric.kind is not MetricKind.FLOAT:
-            raise InvalidValueError("`reward` is a float that every agent has.", param="metrics")
+        check_metric(metric)
     return metrics

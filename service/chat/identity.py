@@ -108,6 +108,7 @@ async def take_place(
         episode = await _start_episode(session, conversation, ordinal, adapter_id, arm)
     conversation.state = ConversationState.OPEN
     conversation.closed_at = None
+    conversation.due_at = None
     conversation.last_turn_at = func.clock_timestamp()  # else a returning user's new episode would be idle at once
     name = (await adapters.names_of(session, [episode.adapter_id]))[episode.adapter_id]
     last = await turns.newest_turn(session, conversation.id)

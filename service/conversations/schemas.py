@@ -10,6 +10,15 @@ from core.domain.episodes import Arm, EpisodeEnd
 from core.domain.sampling import Learnable
 
 
+class LessonOut(BaseModel):
+    """A learner run that a turn taught, with the reward it taught with; `adapter` is the version that came out."""
+
+    run_id: str
+    adapter: str | None
+    reward: float
+    trained_actor: bool
+
+
 class TurnOut(BaseModel):
     turn_id: str
     index: int
@@ -22,6 +31,7 @@ class TurnOut(BaseModel):
     learnable: Learnable
     learnable_reason: str | None
     created_at: datetime
+    taught: list[LessonOut]
     prompt_token_ids: list[int] | None = None
     completion_token_ids: list[int] | None = None
     logprobs: list[float] | None = None

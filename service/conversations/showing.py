@@ -1,5 +1,6 @@
 """Put a conversation together for reading: its episodes, its turns with their rewards, its outcomes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,9 +13,9 @@ from core.domain.rewards import Fold
 from core.domain.tokens import Tokens
 from core.outcomes import settling
 from core.storage.models import Conversation, Episode, RewardEntry, Turn
-from core.storage.repositories import adapters, agents, conversations, rewards, turns
+from core.storage.repositories import adapters, agents, conversations, learner, rewards, turns
 from core.storage.repositories import tokens as stored_tokens
-from service.conversations.schemas import ConversationOut, EpisodeOut, FeedbackEntryOut, TurnOut
+from service.conversations.schemas import ConversationOut, EpisodeOut, FeedbackEntryOut, LessonOut, TurnOut
 
 
 async def show(session: AsyncSession, conversation: Conversation, *, tokens: bool) -> ConversationOut:
@@ -25,6 +26,7 @@ async def show(session: AsyncSession, conversation: Conversation, *, tokens: boo
     folded = await settling.fold_of(session, conversation)
     told = await turns.list_turns(session, conversation.id)
     entries = await rewards.list_entries(session, conversation.id)
+    lessons = await _lessons(session, told)
     sampled = await stored_tokens.read_tokens(session, [turn.id for turn in told]) if tokens else {}
     adapter_of = {episode.id: names[episode.adapter_id] for episode in episodes}
     return ConversationOut(
@@ -41,7 +43,7 @@ async def show(session: AsyncSession, conversation: Conversation, *, tokens: boo
         opened_at=conversation.opened_at,
         closed_at=conversation.closed_at,
         total_return=folded.total,
-        turns=_turns(told, adapter_of, folded, sampled),
+        turns=_turns(told, adapter_of, folded, lessons, sampled),
         feedback=[_entry(entry) for entry in entries],
     )
 
@@ -54,8 +56,28 @@ def _episode(episode: Episode, names: Mapping[UUID, AdapterName]) -> EpisodeOut:
     )
 
 
+async def _lessons(session: AsyncSession, told: Sequence[Turn]) -> Mapping[UUID, list[LessonOut]]:
+    """Which runs each turn taught."""
+    taught = await learner.list_lessons_of(session, [turn.id for turn in told])
+    names = await adapters.names_of(session, [version for _, version in taught if version])
+    lessons: dict[UUID, list[LessonOut]] = defaultdict(list)
+    for lesson, version in taught:
+        shown = LessonOut(
+            run_id=ids.public(ids.Prefix.RUN, lesson.run_id),
+            adapter=str(names[version]) if version else None,
+            reward=lesson.reward,
+            trained_actor=lesson.trained_actor,
+        )
+        lessons[lesson.turn_id].append(shown)
+    return lessons
+
+
 def _turns(
-    told: Sequence[Turn], adapter_of: Mapping[UUID, AdapterName], folded: Fold, sampled: Mapping[UUID, Tokens]
+    told: Sequence[Turn],
+    adapter_of: Mapping[UUID, AdapterName],
+    folded: Fold,
+    lessons: Mapping[UUID, list[LessonOut]],
+    sampled: Mapping[UUID, Tokens],
 ) -> list[TurnOut]:
     """The turns in order. What the conversation earned as a whole is paid after the last one."""
     shown = []
@@ -78,6 +100,7 @@ def _turns(
                 turn_id=ids.public(ids.Prefix.TURN, turn.id),
                 adapter=str(adapter_of[turn.episode_id]),
                 reward=reward,
+                taught=lessons.get(turn.id, []),
                 created_at=turn.created_at,
                 **fields,
             )

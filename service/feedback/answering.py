@@ -4,7 +4,7 @@ from typing import Any
 
 from core.domain import ids
 from core.domain.conversations import ConversationState
-from core.domain.rewards import Metric
+from core.domain.metrics import Metric
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories.learner import Teaching
 

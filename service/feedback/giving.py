@@ -12,7 +12,7 @@ from core.domain import ids
 from core.domain.episodes import EpisodeEnd
 from core.domain.errors import ConflictError, InvalidValueError, NockError
 from core.domain.keys import Key
-from core.domain.rewards import Metric, check_value, find_metric
+from core.domain.metrics import Metric, check_level, check_value, find_metric
 from core.outcomes import settling
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -64,12 +64,13 @@ async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     told = await conversations.lock_conversations(session, {post.target.conversation_id for post in posts})
     metrics = await settling.metrics_of(session, told.values())
     await _repeat_answers(session, posts)
-    await _write_entries(session, _open(posts), metrics)
+    now = await clock.now(session)
+    await _write_entries(session, _open(posts), metrics, now)
     await _claim_keys(session, _open(posts))
     appended = [post for post in _open(posts) if post.entry is not None]
     session.add_all(post.entry for post in appended)
     await session.flush()
-    await _settle(session, appended, told, metrics)
+    await _settle(session, appended, told, metrics, now)
     await _answer(session, appended, told, metrics)
     await _repeat_answers(session, _open(posts))
 
@@ -99,14 +100,13 @@ async def _repeat_answers(session: AsyncSession, posts: Sequence[Post]) -> None:
             )
 
 
-async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: Metrics) -> None:
+async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: Metrics, now: datetime) -> None:
     """Give each post its entry, or the error that says what is wrong with it."""
     named = {parsed for post in posts if (parsed := _superseded(post.outcome)) is not None}
     corrected = await rewards.list_by_id(session, named) if named else {}
-    latest = await clock.now(session) + CLOCKS_DIFFER
     for post in posts:
         try:
-            post.entry = _entry(post.outcome, post.target, metrics[post.target.agent_id], corrected, latest)
+            post.entry = _entry(post.outcome, post.target, metrics[post.target.agent_id], corrected, now)
         except InvalidValueError as error:
             post.answer = error
 
@@ -116,11 +116,12 @@ def _entry(
     target: Target,
     metrics: Sequence[Metric],
     corrected: Mapping[UUID, RewardEntry],
-    latest: datetime,
+    now: datetime,
 ) -> RewardEntry:
     metric = find_metric(metrics, outcome.metric)
+    check_level(metric, of_turn=target.turn is not None)
     value = check_value(metric, outcome.value)
-    if outcome.occurred_at is not None and outcome.occurred_at > latest:
+    if outcome.occurred_at is not None and outcome.occurred_at > now + CLOCKS_DIFFER:
         raise InvalidValueError("occurred_at lies in the future.", code="in_the_future", param="occurred_at")
     supersedes = _superseded(outcome)
     if outcome.supersedes is not None:
@@ -162,15 +163,19 @@ async def _claim_keys(session: AsyncSession, posts: Sequence[Post]) -> None:
 
 
 async def _settle(
-    session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation], metrics: Metrics
+    session: AsyncSession,
+    posts: Sequence[Post],
+    told: Mapping[UUID, Conversation],
+    metrics: Metrics,
+    now: datetime,
 ) -> None:
     final = {post.target.conversation_id for post in posts if post.outcome.final}
-    news = set(await settling.close(session, [told[place] for place in sorted(final)], EpisodeEnd.FINAL))
+    news = set(await settling.close(session, [told[place] for place in sorted(final)], EpisodeEnd.FINAL, now))
     for post in posts:
         if find_metric(metrics[post.target.agent_id], post.outcome.metric).counts:
             news.add(post.target.conversation_id)
     touched = [told[place] for place in sorted({post.target.conversation_id for post in posts})]
-    await settling.settle(session, touched, metrics, news=news)
+    await settling.settle(session, touched, metrics, now, news=news)
 
 
 async def _answer(

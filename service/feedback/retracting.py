@@ -5,10 +5,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import ids
 from core.domain.errors import NotFoundError
 from core.domain.keys import Key
-from core.domain.rewards import REWARD, Metric
+from core.domain.metrics import REWARD, Metric
 from core.outcomes import settling
 from core.storage.models import RewardEntry
-from core.storage.repositories import conversations, learner, rewards
+from core.storage.repositories import clock, conversations, learner, rewards
 from service.conversations.finding import seen_agents
 from service.feedback.answering import answer_fields
 from service.feedback.outcomes import Answer
@@ -40,6 +40,6 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         session.add(withdrawal)
         await session.flush()
     news = {conversation.id} if created and metric.counts else set()
-    await settling.settle(session, [conversation], metrics, news=news)
+    await settling.settle(session, [conversation], metrics, await clock.now(session), news=news)
     teaching = await learner.teaching_of(session, [conversation.id])
     return Answer(answer_fields(withdrawal, conversation, metric, teaching.get(conversation.id)), created)

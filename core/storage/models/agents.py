@@ -1,12 +1,14 @@
 """Agents, and the metrics that their outcomes are measured in."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint, false
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.rewards import Combine, MetricKind
+from core.domain.metrics import Combine, Direction, Level, MetricKind
 from core.storage.models.base import Base, Json, WithId, created_now, text_enum
 
 
@@ -24,6 +26,8 @@ class Agent(WithId):
     idle_seconds: Mapped[float]
     schedule: Mapped[Json]
     learner: Mapped[Json]
+    reward_version: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Rises whenever the metrics change what conversations earned."""
     created_at: Mapped[datetime] = created_now()
     updated_at: Mapped[datetime] = created_now()
 
@@ -44,5 +48,10 @@ class Metric(Base):
     required: Mapped[bool]
     low: Mapped[float | None]
     high: Mapped[float | None]
+    level: Mapped[Level | None] = mapped_column(text_enum(Level))
+    direction: Mapped[Direction] = mapped_column(text_enum(Direction), server_default=Direction.HIGHER)
+    window_seconds: Mapped[float] = mapped_column(server_default="604800")
+    missing: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    guard: Mapped[bool] = mapped_column(server_default=false())
     dropped: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = created_now()

@@ -19,6 +19,8 @@ class Conversation(WithId):
         UniqueConstraint("agent_id", "external_id"),
         Index("ix_conversations_agent_id_head_hash", "agent_id", "head_hash"),
         Index("ix_conversations_open", "last_turn_at", postgresql_where="state = 'open'"),
+        Index("ix_conversations_due_at", "due_at", postgresql_where="due_at IS NOT NULL"),
+        Index("ix_conversations_settled", "agent_id", "reward_version", postgresql_where="state <> 'open'"),
         Index("ix_conversations_matured", "agent_id", "matured_at", postgresql_where="state = 'matured'"),
     )
 
@@ -35,6 +37,10 @@ class Conversation(WithId):
     last_turn_at: Mapped[datetime] = created_now()
     closed_at: Mapped[datetime | None]
     matured_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    """When time alone may next change its state or its reward."""
+    reward_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The agent's when it was last settled; 0 before."""
 
 
 class Episode(WithId):

@@ -1,14 +1,15 @@
 """Agents and their metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain import rewards
-from core.domain.errors import NotFoundError
+from core.domain import metrics
+from core.domain.errors import ConflictError, NotFoundError
 from core.storage.models import Agent, Metric
 
 
@@ -39,49 +40,61 @@ async def list_agents(session: AsyncSession) -> Sequence[Agent]:
     return (await session.scalars(select(Agent).order_by(Agent.name))).all()
 
 
-async def list_metrics(session: AsyncSession, agent_id: UUID) -> list[rewards.Metric]:
+async def reward_versions(session: AsyncSession, agent_ids: Collection[UUID]) -> dict[UUID, int]:
+    found = await session.execute(select(Agent.id, Agent.reward_version).where(Agent.id.in_(agent_ids)))
+    return {row.id: row.reward_version for row in found}
+
+
+async def list_metrics(session: AsyncSession, agent_id: UUID) -> list[metrics.Metric]:
     """The agent's declared metrics, each in its newest version."""
-    newest = (
+    return [_as_metric(row) for row in await _newest(session, agent_id) if not row.dropped]
+
+
+async def declare_metrics(session: AsyncSession, agent: Agent, declared: Sequence[metrics.Metric]) -> None:
+    """Make these the agent's metrics: what changed gets a new version, what is missing is dropped.
+
+    Rewards follow from the metrics of today, so a change starts a new reward version and conversations are settled
+    again by it. Raises ConflictError for a metric that was of another kind before: its entries would mean nothing.
+    """
+    newest = {row.name: row for row in await _newest(session, agent.id)}
+    wanted = {metric.name: metric for metric in declared}
+    changed = False
+    for metric in wanted.values():
+        row = newest.get(metric.name)
+        if row is not None and row.kind is not metric.kind:
+            raise ConflictError(
+                f"Metric {metric.name!r} is {row.kind.value} and cannot become {metric.kind.value}: name a new one.",
+                code="metric_kind_is_fixed",
+                param="metrics",
+            )
+        if row is None or row.dropped or _as_metric(row) != metric:
+            _add_version(session, agent, metric, row, dropped=False)
+            changed = True
+    for name, row in newest.items():
+        if name not in wanted and not row.dropped:
+            _add_version(session, agent, _as_metric(row), row, dropped=True)
+            changed = True
+    if changed:
+        agent.reward_version += 1
+    await session.flush()
+
+
+async def _newest(session: AsyncSession, agent_id: UUID) -> Sequence[Metric]:
+    statement = (
         select(Metric)
         .where(Metric.agent_id == agent_id)
         .ext(distinct_on(Metric.name))
         .order_by(Metric.name, Metric.version.desc())
     )
-    rows = (await session.scalars(newest)).all()
-    return [
-        rewards.Metric(row.name, row.kind, row.weight, row.combine, row.required, row.low, row.high)
-        for row in rows
-        if not row.dropped
-    ]
+    return (await session.scalars(statement)).all()
 
 
-async def declare_metrics(session: AsyncSession, agent_id: UUID, declared: Sequence[rewards.Metric]) -> None:
-    """Make these the agent's metrics: what changed gets a new version, what is missing is dropped."""
-    current = {metric.name: metric for metric in await list_metrics(session, agent_id)}
-    wanted = {metric.name: metric for metric in declared}
-    for metric in wanted.values():
-        if current.get(metric.name) != metric:
-            await _add_version(session, agent_id, metric, dropped=False)
-    for name in current.keys() - wanted.keys():
-        await _add_version(session, agent_id, current[name], dropped=True)
+def _as_metric(row: Metric) -> metrics.Metric:
+    return metrics.Metric(**{field.name: getattr(row, field.name) for field in fields(metrics.Metric)})
 
 
-async def _add_version(session: AsyncSession, agent_id: UUID, metric: rewards.Metric, *, dropped: bool) -> None:
-    newest = await session.scalar(
-        select(func.max(Metric.version)).where(Metric.agent_id == agent_id, Metric.name == metric.name)
-    )
-    session.add(
-        Metric(
-            agent_id=agent_id,
-            name=metric.name,
-            version=(newest or 0) + 1,
-            kind=metric.kind,
-            weight=metric.weight,
-            combine=metric.combine,
-            required=metric.required,
-            low=metric.low,
-            high=metric.high,
-            dropped=dropped,
-        )
-    )
-    await session.flush()
+def _add_version(
+    session: AsyncSession, agent: Agent, metric: metrics.Metric, before: Metric | None, *, dropped: bool
+) -> None:
+    version = 1 if before is None else before.version + 1
+    session.add(Metric(agent_id=agent.id, version=version, dropped=dropped, **asdict(metric)))

@@ -199,6 +199,19 @@ def _is_idle() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Conversation.state == ConversationState.OPEN, Conversation.last_turn_at < func.now() - patience
 
 
+async def list_unsettled(session: AsyncSession, now: datetime, *, limit: int) -> Sequence[UUID]:
+    """Ended conversations that time alone may have changed, then those settled by an older reward version."""
+    due = select(Conversation.id).where(Conversation.due_at <= now).order_by(Conversation.due_at).limit(limit)
+    found = (await session.scalars(due)).all()
+    outdated = (
+        select(Conversation.id)
+        .join(Agent, Agent.id == Conversation.agent_id)
+        .where(Conversation.state != ConversationState.OPEN, Conversation.reward_version < Agent.reward_version)
+        .limit(limit - len(found))
+    )
+    return [*found, *(await session.scalars(outdated)).all()]
+
+
 async def count_matured_since(session: AsyncSession, agent_id: UUID, since: datetime | None) -> int:
     """Conversations that came to have an outcome after `since`."""
     statement = select(func.count()).where(

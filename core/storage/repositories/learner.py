@@ -184,6 +184,20 @@ async def add_run_turns(session: AsyncSession, turns: Iterable[RunTurn]) -> None
     await session.flush()
 
 
+async def list_run_turns(session: AsyncSession, run_id: UUID) -> list[tuple[RunTurn, UUID]]:
+    """The turns that taught the run, oldest first, each with its conversation."""
+    statement = select(RunTurn, Turn.conversation_id).join(Turn, Turn.id == RunTurn.turn_id)
+    rows = await session.execute(statement.where(RunTurn.run_id == run_id).order_by(RunTurn.turn_id))
+    return [(row[0], row[1]) for row in rows]
+
+
+async def list_lessons_of(session: AsyncSession, turn_ids: Collection[UUID]) -> list[tuple[RunTurn, UUID | None]]:
+    """The runs that these turns taught, oldest first, each with the version that came out, if one did."""
+    statement = select(RunTurn, LearnerRun.adapter_id).join(LearnerRun, LearnerRun.id == RunTurn.run_id)
+    rows = await session.execute(statement.where(RunTurn.turn_id.in_(turn_ids)).order_by(RunTurn.run_id))
+    return [(row[0], row[1]) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Teaching:
     """Whether a conversation has turns that can teach, and whether any has taught a run."""

@@ -49,6 +49,11 @@ async def test_a_change_touches_only_what_it_names(gateway: RunningGateway) -> N
         ({"name": "ok", "metrics": [{"name": "a"}, {"name": "a"}]}, 422),
         ({"name": "ok", "metrics": [{"name": "reward", "kind": "boolean"}]}, 422),
         ({"name": "ok", "metrics": [{"name": "a", "low": 2, "high": 1}]}, 422),
+        ({"name": "ok", "metrics": [{"name": "a", "weight": 1, "direction": "lower"}]}, 422),
+        ({"name": "ok", "metrics": [{"name": "a", "window_seconds": -1}]}, 422),
+        ({"name": "ok", "metrics": [{"name": "a", "window_seconds": 1e9}]}, 422),
+        ({"name": "ok", "metrics": [{"name": "a", "level": "turn", "missing": 0}]}, 422),
+        ({"name": "ok", "metrics": [{"name": "a", "kind": "boolean", "missing": 0}]}, 422),
     ],
 )
 async def test_an_agent_that_makes_no_sense_is_refused(
@@ -57,6 +62,30 @@ async def test_an_agent_that_makes_no_sense_is_refused(
     answer = await gateway.admin.post("/admin/agents", json=body)
     assert answer.status_code == status, answer.text
     assert (await gateway.admin.get("/admin/agents")).json()["data"] == []
+
+
+async def test_a_metric_is_told_back_as_it_was_declared(gateway: RunningGateway) -> None:
+    sold = {"name": "sold", "kind": "boolean", "weight": 2.0, "combine": "max", "required": False, "low": None} | {
+        "high": None,
+        "level": "conversation",
+        "direction": "higher",
+        "window_seconds": 86400.0,
+        "missing": False,
+        "guard": True,
+    }
+    made = await gateway.admin.post("/admin/agents", json={"name": "shop", "metrics": [sold]})
+    assert made.json()["metrics"] == [sold]
+    assert (await gateway.admin.get("/admin/agents/shop")).json()["metrics"] == [sold]
+
+
+async def test_a_metric_cannot_become_another_kind_even_after_it_was_dropped(gateway: RunningGateway) -> None:
+    await gateway.admin.post("/admin/agents", json={"name": "shop", "metrics": [{"name": "sold", "kind": "boolean"}]})
+    for metrics in ([{"name": "sold"}], [], [{"name": "sold"}]):
+        answer = await gateway.admin.patch("/admin/agents/shop", json={"metrics": metrics})
+        assert answer.status_code == (409 if metrics else 200), answer.text
+    assert answer.json()["error"]["code"] == "metric_kind_is_fixed"
+    again = await gateway.admin.patch("/admin/agents/shop", json={"metrics": [{"name": "sold", "kind": "boolean"}]})
+    assert again.status_code == 200
 
 
 async def test_the_base_model_of_an_agent_is_fixed(gateway: RunningGateway) -> None:

@@ -1,12 +1,13 @@
 """Outcomes over HTTP: stored once, folded, refused with reasons, never lost."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from core.domain.keys import Scope
-from core.domain.rewards import Metric, MetricKind
+from core.domain.metrics import Level, Metric, MetricKind
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, client
@@ -17,7 +18,9 @@ async def agent(database: Database) -> None:
     resolved = Metric("resolved", MetricKind.BOOLEAN, weight=2.0)
     stars = Metric("stars", weight=0.5, required=False, low=1.0, high=5.0)
     note = Metric("note", MetricKind.COMMENT)
-    await create_agent(database, "demo", metrics=[resolved, stars, note])
+    thumb = Metric("thumb", MetricKind.BOOLEAN, required=False, level=Level.TURN)
+    sale = Metric("sale", required=False, level=Level.CONVERSATION)
+    await create_agent(database, "demo", metrics=[resolved, stars, note, thumb, sale])
 
 
 @pytest.fixture
@@ -139,6 +142,31 @@ async def test_nan_and_infinity_are_refused(gateway: RunningGateway, turn: dict[
         content = f'{{"turn_id": "{turn["turn_id"]}", "value": {number}}}'
         answer = await gateway.feedback.post("/feedback", content=content)
         assert answer.status_code == 422, (number, answer.text)
+
+
+async def test_a_metric_of_one_level_takes_no_value_of_the_other(gateway: RunningGateway, turn: dict[str, str]) -> None:
+    of_conversation = {"conversation_id": turn["conversation_id"]}
+    for body, status in (
+        (turn | {"metric": "thumb", "value": True}, 201),
+        (of_conversation | {"metric": "thumb", "value": True}, 422),
+        (of_conversation | {"metric": "sale", "value": 3}, 201),
+        (turn | {"metric": "sale", "value": 3}, 422),
+    ):
+        answer = await gateway.feedback.post("/feedback", json=body)
+        assert answer.status_code == status, (body, answer.text)
+        if status == 422:
+            assert answer.json()["error"]["code"] == "wrong_level"
+
+
+async def test_an_outcome_of_the_future_is_refused_and_a_clock_a_little_ahead_forgiven(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    for ahead, status in ((timedelta(minutes=4), 201), (timedelta(minutes=6), 422), (-timedelta(days=4000), 201)):
+        at = (datetime.now(UTC) + ahead).isoformat()
+        answer = await gateway.feedback.post(
+            "/feedback", json=turn | {"metric": "stars", "value": 2, "occurred_at": at}
+        )
+        assert answer.status_code == status, (ahead, answer.text)
 
 
 async def test_an_outcome_of_an_unknown_target_is_kept_as_a_dead_letter(

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from core.domain.keys import Scope
-from core.domain.rewards import Metric, MetricKind
+from core.domain.metrics import Metric, MetricKind
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, client

@@ -118,12 +118,26 @@ async def test_one_process_gets_a_lease_and_another_when_it_was_released_or_pass
 
 async def test_one_request_uses_an_idempotency_key_up(database: Database) -> None:
     agent = await create_agent(database)
-    taken = await all_at_once(
-        database, lambda session: rewards.claim_key(session, agent.id, "crm-1", b"body", {"feedback_id": "fb_1"})
-    )
-    assert sum(key is not None for key in taken) == 1
+    name = (agent.id, "crm-1")
+    taken = await all_at_once(database, lambda session: rewards.claim_keys(session, {name: b"body"}))
+    assert sorted(map(len, taken)) == [0] * (CLAIMANTS - 1) + [1]
     async with database.transaction() as session:
-        assert (await rewards.get_key(session, agent.id, "crm-1")).answer == {"feedback_id": "fb_1"}
+        await rewards.answer_keys(session, {name: {"feedback_id": "fb_1"}})
+    async with database.transaction() as session:
+        stored = await rewards.list_keys(session, {name, (agent.id, "crm-2")})
+    assert {key: (row.body_hash, row.answer) for key, row in stored.items()} == {
+        name: (b"body", {"feedback_id": "fb_1"})
+    }
+
+
+async def test_requests_that_claim_the_same_keys_in_other_orders_never_wait_for_each_other(database: Database) -> None:
+    agent = await create_agent(database)
+    names = [(agent.id, f"crm-{number}") for number in range(20)]
+    orders = iter([names, names[::-1]] * CLAIMANTS)
+    taken = await all_at_once(
+        database, lambda session: rewards.claim_keys(session, dict.fromkeys(next(orders), b"body"))
+    )
+    assert sorted(map(len, taken)) == [0] * (CLAIMANTS - 1) + [20]
 
 
 async def test_a_key_whose_first_request_failed_is_free_again(database: Database) -> None:
@@ -132,15 +146,15 @@ async def test_a_key_whose_first_request_failed_is_free_again(database: Database
 
     async def first() -> None:
         async with database.transaction() as session:
-            await rewards.claim_key(session, agent.id, "crm-1", b"1", {})
+            await rewards.claim_keys(session, {(agent.id, "crm-1"): b"1"})
             first_claimed.set()
             await first_may_fail.wait()
             raise ConnectionAbortedError
 
-    async def second() -> models.IdempotencyKey | None:
+    async def second() -> set[rewards.KeyName]:
         await first_claimed.wait()
         async with database.transaction() as session:
-            return await rewards.claim_key(session, agent.id, "crm-1", b"2", {})
+            return await rewards.claim_keys(session, {(agent.id, "crm-1"): b"2"})
 
     failing, waiting = asyncio.create_task(first()), asyncio.create_task(second())
     await first_claimed.wait()
@@ -149,7 +163,7 @@ async def test_a_key_whose_first_request_failed_is_free_again(database: Database
     first_may_fail.set()
     with pytest.raises(ConnectionAbortedError):
         await failing
-    assert await waiting is not None
+    assert await waiting == {(agent.id, "crm-1")}
 
 
 async def test_one_move_of_the_pointer_wins(database: Database) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.ids import new_id
-from core.domain.rewards import Metric
+from core.domain.metrics import Metric
 from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database

@@ -12,6 +12,7 @@ TASKS = {
     "learning.dispatch": "cpu",
     "learning.step": "gpu",
     "episodes.close_idle": "cpu",
+    "outcomes.settle_due": "cpu",
     "rollout.reconcile": "cpu",
     "dead_letters.forget": "cpu",
 }
@@ -40,6 +41,7 @@ def test_beat_ticks_at_its_times_and_no_tick_outlives_the_next(app: Celery) -> N
     assert schedule == {
         "learning.dispatch": ("learning.dispatch", 2.0),
         "episodes.close_idle": ("episodes.close_idle", 10.0),
+        "outcomes.settle_due": ("outcomes.settle_due", 10.0),
         "rollout.reconcile": ("rollout.reconcile", 5.0),
         "dead_letters.forget": ("dead_letters.forget", 3_600.0),
     }

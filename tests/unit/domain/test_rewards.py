@@ -1,29 +1,16 @@
 """The ledger's arithmetic, with the sums done by hand."""
 
-import math
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.errors import InvalidValueError, NotFoundError
-from core.domain.rewards import (
-    REWARD,
-    Combine,
-    Entry,
-    Fold,
-    Metric,
-    MetricKind,
-    Value,
-    check_value,
-    combine,
-    effective,
-    find_metric,
-    fold,
-    is_known,
-    rewards_of_turns,
-)
+from core.domain import rewards
+from core.domain.errors import NotFoundError
+from core.domain.metrics import Combine, Metric, MetricKind, Value
+from core.domain.rewards import Entry, Fold, combine, effective, rewards_of_turns
 
 FIRST, SECOND = UUID(int=101), UUID(int=102)
 
@@ -47,6 +34,10 @@ def entry(
         None if supersedes is None else UUID(int=supersedes),
         None if retracts is None else UUID(int=retracts),
     )
+
+
+def fold(entries: list[Entry], metrics: list[Metric], *, waited: timedelta | None = None) -> Fold:
+    return rewards.fold(entries, metrics, waited=waited)
 
 
 def numbers(entries: list[Entry]) -> list[int]:
@@ -137,61 +128,36 @@ def test_what_is_paid_adds_up_to_what_was_earned(values: list[tuple[UUID | None,
     assert sum(rewards_of_turns(folded, [FIRST, SECOND])) == pytest.approx(folded.total)
 
 
-def test_an_outcome_is_known_once_every_required_metric_has_a_value() -> None:
-    metrics = [Metric("resolved"), Metric("stars"), Metric("mood", required=False), Metric("note", MetricKind.COMMENT)]
-    assert not is_known(Fold(metrics=frozenset({"resolved", "mood"})), metrics)
-    assert is_known(Fold(metrics=frozenset({"resolved", "stars"})), metrics)
+HOUR = timedelta(hours=1)
+SALE = Metric("sale", weight=2.0, window_seconds=3600.0, missing=0.25)
 
 
-def test_without_required_metrics_any_value_will_do() -> None:
-    assert is_known(Fold(metrics=frozenset({"reward"})), [])
-    assert is_known(Fold(metrics=frozenset({"mood"})), [Metric("mood", required=False)])
-    assert not is_known(Fold(), [])
+def test_what_is_missing_means_nothing_before_its_window_has_passed_and_what_the_metric_says_after() -> None:
+    for waited in (None, timedelta(0), HOUR - timedelta(microseconds=1)):
+        assert fold([], [SALE], waited=waited) == Fold()
+    assert fold([], [SALE], waited=HOUR) == Fold({}, 2.0 * 0.25, frozenset({"sale"}), frozenset({"sale"}))
 
 
-def test_every_agent_has_reward_and_may_declare_its_own() -> None:
-    assert find_metric([], "reward") == REWARD
-    own = Metric("reward", low=0.0, high=1.0)
-    assert find_metric([own], "reward") == own
-    with pytest.raises(InvalidValueError, match="no metric 'mood'") as refused:
-        find_metric([own], "mood")
-    assert (refused.value.code, refused.value.param) == ("unknown_metric", "metric")
+def test_a_value_that_was_given_is_never_replaced_by_what_its_absence_means() -> None:
+    given = [entry(1, 1.0, metric="sale"), entry(2, 0.5, metric="sale", turn=FIRST)]
+    for lines in (given[:1], given[1:]):
+        folded = fold(lines, [SALE], waited=HOUR)
+        assert folded.assumed == frozenset()
+        assert folded.total == fold(lines, [SALE]).total
 
 
-RATED = Metric("stars", low=1.0, high=5.0)
-SOLVED = Metric("resolved", MetricKind.BOOLEAN)
-NOTE = Metric("note", MetricKind.COMMENT)
+def test_a_retracted_value_is_missing_again() -> None:
+    folded = fold([entry(1, 1.0, metric="sale"), entry(2, None, metric="sale", retracts=1)], [SALE], waited=HOUR)
+    assert folded.total == 0.5
 
 
-@pytest.mark.parametrize(
-    ("metric", "value", "kept"),
-    [(RATED, 1, 1.0), (RATED, 5.0, 5.0), (SOLVED, True, True), (NOTE, "fine", "fine"), (REWARD, -1e9, -1e9)],
-)
-def test_a_value_that_fits_is_kept_in_the_metrics_type(metric: Metric, value: object, kept: Value) -> None:
-    assert check_value(metric, value) == kept
-    assert type(check_value(metric, value)) is type(kept)
+def test_false_may_be_what_a_missing_boolean_means_and_counts_as_zero() -> None:
+    resolved = Metric("resolved", MetricKind.BOOLEAN, window_seconds=0.0, missing=False)
+    assert fold([], [resolved], waited=timedelta(0)).total == 0.0
+    unknown = Metric("resolved", MetricKind.BOOLEAN, window_seconds=0.0)
+    assert fold([], [unknown], waited=timedelta(0)).total is None
 
 
-@pytest.mark.parametrize(
-    ("metric", "value"),
-    [
-        (RATED, 0.9),
-        (RATED, 5.1),
-        (RATED, True),
-        (RATED, "5"),
-        (RATED, None),
-        (REWARD, math.nan),
-        (REWARD, math.inf),
-        (REWARD, -math.inf),
-        (REWARD, 10**400),
-        (REWARD, [1.0]),
-        (SOLVED, 1),
-        (SOLVED, "true"),
-        (NOTE, 1.0),
-        (NOTE, "  "),
-    ],
-)
-def test_a_value_that_does_not_fit_is_refused(metric: Metric, value: object) -> None:
-    with pytest.raises(InvalidValueError) as refused:
-        check_value(metric, value)
-    assert refused.value.param == "value"
+def test_a_metric_that_enters_no_reward_assumes_nothing() -> None:
+    recorded = Metric("sale", weight=0.0, window_seconds=0.0, missing=1.0)
+    assert fold([], [recorded], waited=HOUR) == Fold()
