@@ -1,5 +1,6 @@
 """What time alone brings about: idle conversations end, windows pass, and old dead letters go."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -11,6 +12,8 @@ from core.storage.repositories import clock, conversations, rewards
 
 log = structlog.get_logger()
 
+SETTLE_SECONDS = 8.0
+"""How long one tick settles at most: the worker has other work too."""
 BATCH = 200
 """Conversations looked at a tick; what is left waits for the next one."""
 
@@ -35,21 +38,24 @@ async def close_idle(database: Database) -> int:
 async def settle_due(database: Database, *, now: datetime | None = None) -> int:
     """Let outcomes mature or expire whose windows have passed, and follow changed metrics; how many were looked at.
 
-    `now` is Postgres' time unless given.
+    `now` is Postgres' time unless given. It goes on until none is left or for SETTLE_SECONDS: a changed metric may
+    concern every conversation that there is.
     """
-    async with database.transaction() as session:
-        looked_at = now or await clock.now(session)
-        unsettled = await conversations.list_unsettled(session, looked_at, limit=BATCH)
-    for conversation_id in unsettled:
+    began, settled = time.monotonic(), 0
+    while time.monotonic() < began + SETTLE_SECONDS:
         async with database.transaction() as session:
-            conversation = await conversations.lock_conversation(session, conversation_id)
-            # What fell due either changes the state or pays for what is missing: both are news to the learner.
-            is_due = conversation.due_at is not None and conversation.due_at <= looked_at
-            metrics = await settling.metrics_of(session, [conversation])
-            await settling.settle(session, [conversation], metrics, looked_at, news={conversation.id} if is_due else ())
-    if unsettled:
-        log.info("conversations settled", count=len(unsettled))
-    return len(unsettled)
+            unsettled = await conversations.list_unsettled(session, now or await clock.now(session), limit=BATCH)
+        for conversation_id in unsettled:
+            async with database.transaction() as session:
+                conversation = await conversations.lock_conversation(session, conversation_id)
+                declared = await settling.metrics_of(session, [conversation])
+                await settling.settle(session, [conversation], declared, now or await clock.instant(session), news=())
+        settled += len(unsettled)
+        if not unsettled:
+            break
+    if settled:
+        log.info("conversations settled", count=settled)
+    return settled
 
 
 async def forget_dead_letters(database: Database, *, days: float) -> int:

@@ -7,11 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.conversations import ConversationState
 from core.domain.rewards import rewards_of_turns
 from core.outcomes.settling import folds_of, metrics_of
 from core.storage.models import Conversation, Turn
-from core.storage.repositories import clock, conversations, learner, turns
+from core.storage.repositories import clock, conversations, learner, rewards, turns
 
 CHANGED = 1e-9
 """Rewards closer than this are the same sum, added in another order."""
@@ -27,13 +26,15 @@ class Earned:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A turn that a run learned from: what it earned then, and now; None where its outcome is not known any more."""
+    """A turn that a run learned from: what it earned then, and now; None where nothing is known of its conversation."""
 
     turn_id: UUID
     conversation_id: UUID
     trained_actor: bool
     reward_then: float
     reward_now: float | None
+    entries: Sequence[UUID]
+    """What the ledger says of the turn, and at the last turn what it says of the conversation."""
 
     @property
     def changed(self) -> bool:
@@ -56,13 +57,18 @@ async def taught_to(session: AsyncSession, run_id: UUID) -> list[Taught]:
     """Every turn that the run learned from, oldest first."""
     lessons = await learner.list_run_turns(session, run_id)
     told = await conversations.list_by_id(session, {conversation for _, conversation in lessons})
-    known = [conversation for conversation in told if conversation.state is ConversationState.MATURED]
+    folds = await folds_of(session, told, await metrics_of(session, told), await clock.now(session))
+    spoken = await turns.list_ids_of(session, folds)
     now = {
-        turn.id: reward
-        for earned in (await earned_by(session, known)).values()
-        for turn, reward in zip(earned.turns, earned.rewards, strict=True)
+        turn: reward
+        for conversation, said in spoken.items()
+        if folds[conversation].total is not None
+        for turn, reward in zip(said, rewards_of_turns(folds[conversation], said), strict=True)
     }
+    entries: dict[UUID, list[UUID]] = defaultdict(list)
+    for line in await rewards.list_entries_of(session, folds):
+        entries[line.turn_id or spoken[line.conversation_id][-1]].append(line.id)
     return [
-        Taught(lesson.turn_id, conversation, lesson.trained_actor, lesson.reward, now.get(lesson.turn_id))
-        for lesson, conversation in lessons
+        Taught(turn.turn_id, place, turn.trained_actor, turn.reward, now.get(turn.turn_id), entries[turn.turn_id])
+        for turn, place in lessons
     ]

@@ -40,4 +40,5 @@ def _show(turn: Taught) -> TaughtOut:
         reward_then=turn.reward_then,
         reward_now=turn.reward_now,
         changed=turn.changed,
+        feedback_ids=[ids.public(ids.Prefix.FEEDBACK, entry) for entry in turn.entries],
     )

@@ -53,7 +53,8 @@ class Adapters(BaseModel):
 
 
 class TaughtOut(BaseModel):
-    """A turn that a version learned from: its reward then, and now (null: its outcome is not known any more)."""
+    """A turn that a version learned from: its reward then and now (null: nothing is known any more), and the entries
+    that speak of it or, at the last turn, of its conversation."""
 
     turn_id: str
     conversation_id: str
@@ -61,6 +62,7 @@ class TaughtOut(BaseModel):
     reward_then: float
     reward_now: float | None
     changed: bool
+    feedback_ids: list[str]
 
 
 class LineageOut(BaseModel):

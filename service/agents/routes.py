@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.errors import InvalidValueError
 from core.domain.ids import Prefix, public
-from core.domain.metrics import Metric
+from core.domain.metrics import Direction, Metric
 from core.engine.pool import EnginePool
 from core.storage.models import Agent
 from core.storage.repositories import agents
@@ -77,7 +77,13 @@ def _given(body: AgentChange) -> dict[str, Any]:
 
 
 def _metrics(body: AgentChange) -> list[Metric] | None:
-    return None if body.metrics is None else [Metric(**metric.model_dump()) for metric in body.metrics]
+    return None if body.metrics is None else [_metric(metric) for metric in body.metrics]
+
+
+def _metric(given: MetricIn) -> Metric:
+    """The metric; where it does not say which way is good, its weight does."""
+    direction = given.direction or (Direction.LOWER if given.weight < 0 else Direction.HIGHER)
+    return Metric(**given.model_dump() | {"direction": direction})
 
 
 def _only_base(pool: EnginePool) -> str:

@@ -37,7 +37,7 @@ class MetricIn(BaseModel):
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
     level: Level | None = None
-    direction: Direction = Direction.HIGHER
+    direction: Direction | None = None
     window_seconds: Annotated[float, Field(ge=0, le=MOST_WINDOW_SECONDS)] = 7 * DAY_SECONDS
     missing: StrictBool | Annotated[float, Field(allow_inf_nan=False)] | None = None
     guard: bool = False

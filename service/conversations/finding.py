@@ -18,7 +18,7 @@ Asked = tuple[str, str | None]
 
 async def seen_agents(session: AsyncSession, key: Key) -> dict[UUID, str]:
     """The names of the agents that the key may see."""
-    return {agent.id: agent.name for agent in await agents.list_agents(session) if key.sees(agent.name)}
+    return {agent: name for agent, name in (await agents.list_names(session)).items() if key.sees(name)}
 
 
 async def find_conversation(session: AsyncSession, key: Key, name: str, agent: str | None) -> Conversation:

@@ -4,21 +4,20 @@ from typing import Any
 
 from core.domain import ids
 from core.domain.conversations import ConversationState
-from core.domain.metrics import Metric
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories.learner import Teaching
 
 
 def answer_fields(
-    entry: RewardEntry, conversation: Conversation, metric: Metric, teaching: Teaching | None
+    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, *, counts: bool
 ) -> dict[str, Any]:
     """The answer to whoever gave or withdrew it. `teaching` is None where the conversation has no turns."""
-    consequence, reason = _consequence(conversation, metric, teaching)
+    consequence, reason = _consequence(entry, conversation, teaching, counts=counts)
     return {
         "feedback_id": ids.public(ids.Prefix.FEEDBACK, entry.id),
         "conversation_id": ids.public(ids.Prefix.CONVERSATION, conversation.id),
         "turn_id": ids.public(ids.Prefix.TURN, entry.turn_id) if entry.turn_id else None,
-        "metric": metric.name,
+        "metric": entry.metric,
         "value": entry.value,
         "state": conversation.state.value,
         "consequence": consequence,
@@ -26,10 +25,12 @@ def answer_fields(
     }
 
 
-def _consequence(conversation: Conversation, metric: Metric, teaching: Teaching | None) -> tuple[str, str | None]:
+def _consequence(
+    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, *, counts: bool
+) -> tuple[str, str | None]:
     """What the outcome will change, and why nothing where it changes nothing."""
-    if not metric.counts:
-        return "record_only", f"metric {metric.name!r} does not enter the reward"
+    if not counts:
+        return "record_only", f"metric {entry.metric!r} does not enter the reward"
     if teaching is None or not teaching.can_teach:
         return "record_only", "the conversation has no turn that can teach"
     if teaching.has_taught:

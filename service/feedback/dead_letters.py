@@ -1,6 +1,7 @@
 """Outcomes of unknown targets: kept with the reason, listed, and tried again."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,11 +13,15 @@ from core.storage.models import DeadLetter
 from core.storage.repositories import rewards
 
 
-async def keep(session: AsyncSession, key: Key, body: Mapping[str, Any], error: NotFoundError) -> None:
+def keep(session: AsyncSession, key: Key, body: Mapping[str, Any], error: NotFoundError) -> None:
     """Keep what could not be joined, for those who may see the agents that the key may see."""
     allowed = None if key.agents is None else sorted(key.agents)
     session.add(DeadLetter(id=ids.new_id(), key_id=key.id, agents=allowed, body=dict(body), reason=error.message))
-    await session.flush()
+
+
+def as_its_sender(key: Key, letter: DeadLetter) -> Key:
+    """The key, seeing no more than the sender did: else who may speak of one agent speaks of any, by a retry."""
+    return key if letter.agents is None else replace(key, agents=frozenset(letter.agents))
 
 
 async def lock(session: AsyncSession, key: Key, letter_id: str) -> DeadLetter:

@@ -12,7 +12,7 @@ from core.domain import ids
 from core.domain.episodes import EpisodeEnd
 from core.domain.errors import ConflictError, InvalidValueError, NockError
 from core.domain.keys import Key
-from core.domain.metrics import Metric, check_level, check_value, find_metric
+from core.domain.metrics import REWARD, Metric, check_level, check_value, find_metric
 from core.outcomes import settling
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -22,7 +22,7 @@ from service.feedback.answering import answer_fields
 from service.feedback.outcomes import Answer, Outcome
 from service.feedback.targets import Target, find_targets
 
-Metrics = Mapping[UUID, Sequence[Metric]]
+Metrics = Mapping[UUID, settling.Declared]
 """By agent."""
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How far a client's clock may be ahead of Postgres' before what it says of the future is refused."""
@@ -35,6 +35,8 @@ class Post:
     outcome: Outcome
     target: Target
     entry: RewardEntry | None = None
+    counts: bool = False
+    """Whether it enters the reward, or corrects what did."""
     answer: Answer | NockError | None = None
 
     @property
@@ -64,14 +66,14 @@ async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     told = await conversations.lock_conversations(session, {post.target.conversation_id for post in posts})
     metrics = await settling.metrics_of(session, told.values())
     await _repeat_answers(session, posts)
-    now = await clock.now(session)
+    now = await clock.instant(session)
     await _write_entries(session, _open(posts), metrics, now)
     await _claim_keys(session, _open(posts))
     appended = [post for post in _open(posts) if post.entry is not None]
     session.add_all(post.entry for post in appended)
     await session.flush()
     await _settle(session, appended, told, metrics, now)
-    await _answer(session, appended, told, metrics)
+    await _answer(session, appended, told)
     await _repeat_answers(session, _open(posts))
 
 
@@ -106,7 +108,11 @@ async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: 
     corrected = await rewards.list_by_id(session, named) if named else {}
     for post in posts:
         try:
-            post.entry = _entry(post.outcome, post.target, metrics[post.target.agent_id], corrected, now)
+            declared = metrics[post.target.agent_id].metrics
+            entry = _entry(post.outcome, post.target, declared, corrected, now)
+            before = None if entry.supersedes is None else corrected[entry.supersedes].metric
+            post.entry = entry
+            post.counts = any(one.counts for one in [REWARD, *declared] if one.name in (entry.metric, before))
         except InvalidValueError as error:
             post.answer = error
 
@@ -171,23 +177,18 @@ async def _settle(
 ) -> None:
     final = {post.target.conversation_id for post in posts if post.outcome.final}
     news = set(await settling.close(session, [told[place] for place in sorted(final)], EpisodeEnd.FINAL, now))
-    for post in posts:
-        if find_metric(metrics[post.target.agent_id], post.outcome.metric).counts:
-            news.add(post.target.conversation_id)
+    news |= {post.target.conversation_id for post in posts if post.counts}
     touched = [told[place] for place in sorted({post.target.conversation_id for post in posts})]
     await settling.settle(session, touched, metrics, now, news=news)
 
 
-async def _answer(
-    session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation], metrics: Metrics
-) -> None:
+async def _answer(session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation]) -> None:
     teaching = await learner.teaching_of(session, {post.target.conversation_id for post in posts})
     answers: dict[KeyName, dict[str, Any]] = {}
     for post in posts:
         assert post.entry is not None
         conversation = told[post.target.conversation_id]
-        metric = find_metric(metrics[conversation.agent_id], post.outcome.metric)
-        fields = answer_fields(post.entry, conversation, metric, teaching.get(conversation.id))
+        fields = answer_fields(post.entry, conversation, teaching.get(conversation.id), counts=post.counts)
         post.answer = Answer(fields, created=True)
         if post.key is not None:
             answers[post.key] = fields

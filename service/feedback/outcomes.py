@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+STORED_NAMES = {"conversation_id": "conversation", "turn_id": "turn", "idempotency_key": "key"}
+"""What the body hashes in the database call these fields: under other names every used key would seem to have had
+another body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -26,7 +30,8 @@ class Outcome:
     @property
     def body_hash(self) -> bytes:
         """The same for the same outcome, however its JSON was spelt."""
-        fields = asdict(self) | {"occurred_at": self.occurred_at and self.occurred_at.astimezone(UTC).isoformat()}
+        fields = {STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        fields["occurred_at"] = self.occurred_at and self.occurred_at.astimezone(UTC).isoformat()
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()
 

@@ -22,7 +22,7 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         raise NotFoundError(f"There is no feedback {feedback_id}.", code="feedback_not_found")
     conversation = await conversations.lock_conversation(session, entry.conversation_id)
     metrics = await settling.metrics_of(session, [conversation])
-    declared = {metric.name: metric for metric in [REWARD, *metrics[conversation.agent_id]]}
+    declared = {metric.name: metric for metric in [REWARD, *metrics[conversation.agent_id].metrics]}
     metric = declared.get(entry.metric, Metric(entry.metric, weight=0.0))  # one that the agent dropped counts no more
     said = await rewards.list_entries(session, conversation.id)
     withdrawal = next((line for line in said if line.retracts == entry.id), None)
@@ -40,6 +40,6 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         session.add(withdrawal)
         await session.flush()
     news = {conversation.id} if created and metric.counts else set()
-    await settling.settle(session, [conversation], metrics, await clock.now(session), news=news)
+    await settling.settle(session, [conversation], metrics, await clock.instant(session), news=news)
     teaching = await learner.teaching_of(session, [conversation.id])
-    return Answer(answer_fields(withdrawal, conversation, metric, teaching.get(conversation.id)), created)
+    return Answer(answer_fields(withdrawal, conversation, teaching.get(conversation.id), counts=metric.counts), created)

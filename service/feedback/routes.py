@@ -80,7 +80,10 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
     """Try to join it now. It goes once it is stored, and stays with its reason while it cannot be."""
     async with gateway.database.transaction() as session:
         letter = await dead_letters.lock(session, key, dead_letter_id)
-        (answer,) = await give(session, key, [_outcome(FeedbackIn.model_validate(letter.body))])
+        body = _read(letter.body)
+        if isinstance(body, NockError):
+            raise body
+        (answer,) = await give(session, dead_letters.as_its_sender(key, letter), [_outcome(body)])
         if isinstance(answer, Answer):
             await session.delete(letter)
     return _respond(answer)
@@ -91,7 +94,7 @@ async def _give(session: AsyncSession, key: Key, bodies: list[FeedbackIn]) -> li
     answers = await give(session, key, [_outcome(body) for body in bodies])
     for body, answer in zip(bodies, answers, strict=True):
         if isinstance(answer, NotFoundError):
-            await dead_letters.keep(session, key, body.model_dump(mode="json"), answer)
+            dead_letters.keep(session, key, body.model_dump(mode="json"), answer)
     return answers
 
 

@@ -1,15 +1,22 @@
 """What is said about a turn or a conversation, and what is answered."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from core.domain.conversations import ConversationState
 from service.bodies import ShortText, Text
 from service.errors import ErrorDetail
 
 Consequence = Literal["pending", "next_update", "relearn", "record_only"]
+
+
+def _in_utc(at: datetime) -> datetime:
+    """The time in UTC, of years that have one there and in Postgres."""
+    if not 1970 <= at.year <= 9000:
+        raise ValueError("lies outside the years 1970 to 9000")
+    return at.astimezone(UTC)
 
 
 class FeedbackIn(BaseModel):
@@ -24,7 +31,7 @@ class FeedbackIn(BaseModel):
     value: StrictBool | float | Text
     final: bool = False
     idempotency_key: ShortText | None = None
-    occurred_at: AwareDatetime | None = None
+    occurred_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
     source: ShortText = "api"
     comment: Annotated[Text, Field(max_length=10_000)] | None = None
     supersedes: ShortText | None = None

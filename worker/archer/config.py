@@ -116,8 +116,8 @@ class ArcherConfig:
     """logged: what was said, weighted by how likely it is now. fresh: sampled anew and judged by the critic."""
 
     leap_epochs: int = 0
-    """Passes over the best fresh replies in the update whose critic first passes critic_gate, in place of
-    actor_objective: more goes further on what few conversations taught the critic. 0 does not leap."""
+    """Passes over the best fresh replies in the actor's first update, in place of actor_objective: more goes further
+    on what few conversations taught the critic. 0 does not leap."""
 
     candidates: int = 4
     """Fresh utterances a state, of which imitation and a leap take the best one."""

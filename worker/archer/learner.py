@@ -87,7 +87,9 @@ class Learner:
         """How often the critic learned; a warm-up counts them."""
         self.is_trusted = False
         """Whether the critic ever passed critic_gate. It stays so: few conversations are held out of one update, and a
-        gate that is asked again each time stops the actor on noise. The update in which it becomes so may leap."""
+        gate that is asked again each time stops the actor on noise."""
+        self.has_leapt = False
+        """Whether the one leap that `leap_epochs` asks for was taken."""
         groups = [{"params": list(critic.heads.parameters()), "lr": config.critic_lr}]
         if critic.reader.trains:
             groups.append({"params": list(critic.reader.trained().values()), "lr": config.reader_lr})
@@ -118,9 +120,8 @@ class Learner:
         self.updates += 1
         on_progress(CRITIC_PROGRESS)
 
-        was_trusted = self.is_trusted
         skipped = reason_to_leave_actor(transitions, ends) or self._reason_to_wait(critic_figures)
-        leaps = self.config.leap_epochs > 0 and self.is_trusted and not was_trusted
+        leaps = self.config.leap_epochs > 0 and not self.has_leapt
         actor_figures = None
         if skipped is None:
             with clock.phase("actor"):
@@ -130,6 +131,8 @@ class Learner:
                     leap_config(self.config) if leaps else self.config,
                     lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
                 )
+        leapt = leaps and skipped is None
+        self.has_leapt = self.has_leapt or leapt
         on_progress(1.0)
         seconds = clock.total
         return Figures(
@@ -142,7 +145,7 @@ class Learner:
             texts_cut=valuing.count_cut(),
             critic=critic_figures,
             actor=actor_figures,
-            actor_leapt=leaps and skipped is None,
+            actor_leapt=leapt,
             actor_skipped=skipped,
             tokens_per_second=actor_figures.tokens_trained / seconds if actor_figures else 0.0,
             seconds={**clock.seconds, "total": seconds},
@@ -159,17 +162,17 @@ class Learner:
         """Why the actor may not trust the critic yet; None if it may."""
         if self.updates <= self.config.warmup_updates:
             return f"the critic warms up: update {self.updates} of {self.config.warmup_updates}"
-        if self.is_trusted:
+        gate = self.config.critic_gate
+        if gate is None or self.is_trusted:
             return None
-        gate, found = self.config.critic_gate, figures.rank_correlation
-        if gate is not None:
-            if found is None:
-                return "no two held-out turns had different returns, so nothing shows that the critic can be trusted"
-            if found < gate:
-                return (
-                    f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation "
-                    f"of {found:.2f} with what came, and critic_gate is {gate}"
-                )
+        found = figures.rank_correlation
+        if found is None:
+            return "no two held-out turns had different returns, so nothing shows that the critic can be trusted"
+        if found < gate:
+            return (
+                f"the critic cannot be trusted yet: on held-out conversations its values have a rank correlation of "
+                f"{found:.2f} with what came, and critic_gate is {gate}"
+            )
         self.is_trusted = True
         return None
 
@@ -259,6 +262,7 @@ class Learner:
                 "optimiser": self.critic_optimiser.state_dict(),
                 "updates": self.updates,
                 "is_trusted": self.is_trusted,
+                "has_leapt": self.has_leapt,
             },
             "actor": {"adapter": self.actor.adapter_state(), "optimiser": self.actor_optimiser.state_dict()},
             "generator": self.generator.get_state(),
@@ -287,3 +291,4 @@ class Learner:
             group["lr"], group["weight_decay"] = lr, decay  # the config's, which may be another since
         self.updates = state["critic"]["updates"]
         self.is_trusted = state["critic"]["is_trusted"]
+        self.has_leapt = state["critic"].get("has_leapt", False)  # a checkpoint of before leaps has not

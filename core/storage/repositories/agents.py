@@ -36,6 +36,11 @@ async def lock_agent(session: AsyncSession, name: str) -> Agent:
     return agent
 
 
+async def list_names(session: AsyncSession) -> dict[UUID, str]:
+    """Every agent's name, without what else stands in its row."""
+    return {row.id: row.name for row in await session.execute(select(Agent.id, Agent.name))}
+
+
 async def list_agents(session: AsyncSession) -> Sequence[Agent]:
     return (await session.scalars(select(Agent).order_by(Agent.name))).all()
 

@@ -146,11 +146,7 @@ async def list_spoken_in(session: AsyncSession, conversation_ids: Collection[UUI
 
 async def end_episodes(session: AsyncSession, conversation_ids: Collection[UUID], ended_by: EpisodeEnd) -> None:
     """End what is open; an episode that ended before keeps its reason."""
-    await session.execute(
-        update(Episode)
-        .where(Episode.conversation_id.in_(conversation_ids), Episode.ended_at.is_(None))
-        .values(ended_at=func.now(), ended_by=ended_by)
-    )
+    await _end_all(session, Episode.conversation_id.in_(conversation_ids), ended_by)
 
 
 async def end_episode(session: AsyncSession, episode_id: UUID, ended_by: EpisodeEnd) -> None:
@@ -162,10 +158,15 @@ async def end_episode(session: AsyncSession, episode_id: UUID, ended_by: Episode
 
 
 async def end_episodes_of_adapter(session: AsyncSession, adapter_id: UUID, ended_by: EpisodeEnd) -> None:
+    await _end_all(session, Episode.adapter_id == adapter_id, ended_by)
+
+
+async def _end_all(session: AsyncSession, which: ColumnElement[bool], ended_by: EpisodeEnd) -> None:
+    """End the open ones, locked in the order of their ids: else two such requests may wait for each other."""
+    is_open = Episode.ended_at.is_(None)
+    locked = await session.scalars(select(Episode.id).where(which, is_open).order_by(Episode.id).with_for_update())
     await session.execute(
-        update(Episode)
-        .where(Episode.adapter_id == adapter_id, Episode.ended_at.is_(None))
-        .values(ended_at=func.now(), ended_by=ended_by)
+        update(Episode).where(Episode.id.in_(locked.all()), is_open).values(ended_at=func.now(), ended_by=ended_by)
     )
 
 
@@ -200,16 +201,17 @@ def _is_idle() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 
 async def list_unsettled(session: AsyncSession, now: datetime, *, limit: int) -> Sequence[UUID]:
-    """Ended conversations that time alone may have changed, then those settled by an older reward version."""
-    due = select(Conversation.id).where(Conversation.due_at <= now).order_by(Conversation.due_at).limit(limit)
-    found = (await session.scalars(due)).all()
+    """Ended conversations that time alone may have changed, and those settled by an older reward version; `limit` of
+    each at most."""
+    has_ended = Conversation.state != ConversationState.OPEN
+    due = select(Conversation.id).where(has_ended, Conversation.due_at <= now).order_by(Conversation.due_at)
     outdated = (
         select(Conversation.id)
         .join(Agent, Agent.id == Conversation.agent_id)
-        .where(Conversation.state != ConversationState.OPEN, Conversation.reward_version < Agent.reward_version)
-        .limit(limit - len(found))
+        .where(has_ended, Conversation.reward_version < Agent.reward_version)
     )
-    return [*found, *(await session.scalars(outdated)).all()]
+    found = [(await session.scalars(which.limit(limit))).all() for which in (due, outdated)]
+    return list(dict.fromkeys([*found[0], *found[1]]))
 
 
 async def count_matured_since(session: AsyncSession, agent_id: UUID, since: datetime | None) -> int:

@@ -33,6 +33,20 @@ async def list_turns_of(session: AsyncSession, conversation_ids: Iterable[UUID])
     return (await session.scalars(statement)).all()
 
 
+async def list_ids_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+    """The turns' ids of each of the conversations that has any, in order, without what was said."""
+    statement = (
+        select(Turn.conversation_id, Turn.id)
+        .join(Episode, Episode.id == Turn.episode_id)
+        .where(Turn.conversation_id.in_(list(conversation_ids)))
+        .order_by(Turn.conversation_id, Episode.ordinal, Turn.index, Turn.id)
+    )
+    found: dict[UUID, list[UUID]] = {}
+    for row in await session.execute(statement):
+        found.setdefault(row.conversation_id, []).append(row.id)
+    return found
+
+
 async def list_tokens(session: AsyncSession, turn_ids: Iterable[UUID]) -> dict[UUID, TurnTokens]:
     statement = select(TurnTokens).where(TurnTokens.turn_id.in_(list(turn_ids)))
     return {row.turn_id: row for row in (await session.scalars(statement)).all()}

@@ -78,6 +78,14 @@ async def test_a_metric_is_told_back_as_it_was_declared(gateway: RunningGateway)
     assert (await gateway.admin.get("/admin/agents/shop")).json()["metrics"] == [sold]
 
 
+async def test_a_weight_below_zero_says_that_lower_is_better(gateway: RunningGateway) -> None:
+    metrics = [{"name": "refund", "weight": -1}, {"name": "sold"}]
+    made = await gateway.admin.post("/admin/agents", json={"name": "shop", "metrics": metrics})
+    assert made.status_code == 201, made.text
+    found = {metric["name"]: metric["direction"] for metric in made.json()["metrics"]}
+    assert found == {"refund": "lower", "sold": "higher"}
+
+
 async def test_a_metric_cannot_become_another_kind_even_after_it_was_dropped(gateway: RunningGateway) -> None:
     await gateway.admin.post("/admin/agents", json={"name": "shop", "metrics": [{"name": "sold", "kind": "boolean"}]})
     for metrics in ([{"name": "sold"}], [], [{"name": "sold"}]):

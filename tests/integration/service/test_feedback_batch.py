@@ -17,7 +17,7 @@ from tests.fixtures.gateway import RunningGateway, client
 async def agent(database: Database) -> None:
     resolved = Metric("resolved", MetricKind.BOOLEAN, weight=2.0)
     stars = Metric("stars", weight=0.5, required=False, low=1.0, high=5.0)
-    await create_agent(database, "demo", metrics=[resolved, stars])
+    await create_agent(database, "demo", metrics=[resolved, stars, Metric("note", MetricKind.COMMENT)])
 
 
 @pytest.fixture
@@ -177,6 +177,37 @@ async def test_a_dead_letter_that_is_retried_is_stored_once_its_target_is_known_
     assert sorted(answer.status_code for answer in answers) == [201] + [404] * 4
     assert (await gateway.feedback.get("/feedback/dead-letters")).json()["data"] == []
     assert await count(database, "reward_entries") == 1
+
+
+async def test_a_retry_reaches_no_agent_that_the_letters_sender_did_not_see(
+    gateway: RunningGateway, agent: None, database: Database
+) -> None:
+    await create_agent(database, "other")
+    secret, _ = await create_key(database, Scope.FEEDBACK, agents=["other"])
+    async with client(gateway.url, secret) as stranger:
+        assert (await stranger.post("/feedback", json=resolved("order-17", False))).status_code == 404
+    await talk(gateway, "order-17")
+    (letter,) = (await gateway.feedback.get("/feedback/dead-letters")).json()["data"]
+    answer = await gateway.feedback.post(f"/feedback/dead-letters/{letter['dead_letter_id']}/retry")
+    assert answer.status_code == 404
+    assert await count(database, "reward_entries") == 0
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_that_no_clock_shows_spoils_no_batch(gateway: RunningGateway, names: list[str], at: str) -> None:
+    for key in ({}, {"idempotency_key": "k"}):
+        data = await post(gateway, resolved("one", occurred_at=at, **key), resolved("two"))
+        assert [item["status"] for item in data] == [422, 201]
+
+
+async def test_a_correction_by_a_metric_that_enters_no_reward_is_news_all_the_same(
+    gateway: RunningGateway, names: list[str]
+) -> None:
+    (given,) = await post(gateway, resolved("one", final=True))
+    note = {"conversation_id": "one", "metric": "note", "value": "not so"}
+    data = await post(gateway, note | {"supersedes": given["feedback_id"]}, note)
+    assert [item["consequence"] for item in data] == ["pending", "record_only"]
+    assert data[0]["state"] == "awaiting"
 
 
 async def test_a_dead_letter_that_no_longer_fits_its_metric_stays_and_says_why(

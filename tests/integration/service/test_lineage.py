@@ -100,6 +100,26 @@ async def test_a_withdrawn_outcome_leaves_its_turns_with_none(
     assert (found["changed"], found["changed_share"]) == (2, 0.5)
 
 
+async def test_a_user_who_returns_changes_no_reward_of_what_was_learned(
+    gateway: RunningGateway, taught: list[models.Turn], database: Database
+) -> None:
+    async with database.transaction() as session:
+        conversation = await session.get_one(models.Conversation, taught[0].conversation_id)
+        conversation.state = ConversationState.OPEN
+    assert (await lineage(gateway))["changed"] == 0
+
+
+async def test_each_turn_names_the_outcomes_that_speak_of_it(
+    gateway: RunningGateway, taught: list[models.Turn]
+) -> None:
+    turn = public(Prefix.TURN, taught[0].id)
+    given = (await gateway.feedback.post("/feedback", json={"turn_id": turn, "value": 0.5})).json()["feedback_id"]
+    found = (await lineage(gateway))["data"]
+    assert found[0]["feedback_ids"] == [given]
+    assert [len(line["feedback_ids"]) for line in found] == [1, 1, 0, 1]
+    assert (found[0]["reward_now"], found[0]["changed"]) == (0.5, True)
+
+
 async def test_a_conversation_names_the_runs_and_versions_that_its_turns_taught(
     gateway: RunningGateway, taught: list[models.Turn], database: Database, agent: models.Agent
 ) -> None:

@@ -132,12 +132,29 @@ async def test_one_request_uses_an_idempotency_key_up(database: Database) -> Non
 
 async def test_requests_that_claim_the_same_keys_in_other_orders_never_wait_for_each_other(database: Database) -> None:
     agent = await create_agent(database)
-    names = [(agent.id, f"crm-{number}") for number in range(20)]
-    orders = iter([names, names[::-1]] * CLAIMANTS)
-    taken = await all_at_once(
-        database, lambda session: rewards.claim_keys(session, dict.fromkeys(next(orders), b"body"))
-    )
-    assert sorted(map(len, taken)) == [0] * (CLAIMANTS - 1) + [20]
+    names = [(agent.id, f"crm-{number}") for number in range(9)]
+    first_claimed, first_may_fail = asyncio.Event(), asyncio.Event()
+
+    async def holds_the_middle() -> None:
+        async with database.transaction() as session:
+            await rewards.claim_keys(session, {names[4]: b"body"})
+            first_claimed.set()
+            await first_may_fail.wait()
+            raise ConnectionAbortedError
+
+    async def claims(order: list[rewards.KeyName]) -> int:
+        async with database.transaction() as session:
+            return len(await rewards.claim_keys(session, dict.fromkeys(order, b"body")))
+
+    failing = asyncio.create_task(holds_the_middle())
+    await first_claimed.wait()
+    # In the order given, each would now take its side up to the middle and then want the other's.
+    waiting = [asyncio.create_task(claims(order)) for order in (names, names[::-1])]
+    await asyncio.sleep(0.3)
+    first_may_fail.set()
+    with pytest.raises(ConnectionAbortedError):
+        await failing
+    assert sorted(await asyncio.gather(*waiting)) == [0, 9]
 
 
 async def test_a_key_whose_first_request_failed_is_free_again(database: Database) -> None:

@@ -90,6 +90,35 @@ async def test_a_reward_that_time_changes_is_news_to_the_learner(database: Datab
     assert changed.due_at is None
 
 
+async def test_what_fell_due_is_news_whoever_settles_it_first(database: Database) -> None:
+    tip = Metric("tip", required=False, window_seconds=HOUR.total_seconds(), missing=-0.5)
+    agent = await create_agent(database, metrics=[RESOLVED, tip], idle_seconds=1800)
+    conversation = await ended(database, agent, 1.0, metric="resolved")
+    assert conversation.closed_at is not None
+    async with database.transaction() as session:
+        locked = await conversations.lock_conversation(session, conversation.id)
+        declared = await settling.metrics_of(session, [locked])
+        await settling.settle(session, [locked], declared, conversation.closed_at + HOUR, news=())
+        assert locked.matured_at == conversation.closed_at + HOUR
+
+
+async def test_metrics_that_change_while_a_conversation_is_settled_settle_it_once_more(database: Database) -> None:
+    agent = await create_agent(database, metrics=[RESOLVED], idle_seconds=1800)
+    conversation = await ended(database, agent, 1.0, metric="resolved")
+    async with database.transaction() as session:
+        locked = await conversations.lock_conversation(session, conversation.id)
+        declared = await settling.metrics_of(session, [locked])
+        async with database.transaction() as other:
+            both = [RESOLVED, Metric("stars")]
+            await agents.declare_metrics(other, await agents.lock_agent(other, agent.name), both)
+        await settling.settle(session, [locked], declared, datetime.now(UTC), news=())
+    assert (
+        await read(database, conversation)
+    ).state is ConversationState.MATURED  # by the metrics that it was read with
+    assert await housekeeping.settle_due(database) == 1
+    assert (await read(database, conversation)).state is ConversationState.AWAITING
+
+
 async def test_changed_metrics_settle_what_has_ended_again_and_rewrite_no_entry(database: Database) -> None:
     agent = await create_agent(database, metrics=[RESOLVED], idle_seconds=1800)
     conversation = await ended(database, agent, 3.0, metric="stars")

@@ -38,7 +38,7 @@ def test_the_first_update_of_the_actor_leaps_and_no_later_one(make_learner, leap
 
 def test_a_leap_is_the_update_of_its_own_config_to_the_bit(make_learner, leaping):
     figures, leapt = learned(make_learner(leaping))
-    as_objective, imitated = learned(make_learner(leap_config(leaping)))
+    as_objective, imitated = learned(make_learner(replace(leap_config(leaping), leap_epochs=0)))
     assert figures.actor == as_objective.actor
     assert same(leapt, imitated)
     assert not same(leapt, learned(make_learner(replace(leaping, leap_epochs=0)))[1])
@@ -62,13 +62,29 @@ def test_a_critic_that_is_not_trusted_yet_keeps_its_leap(make_learner, leaping):
     assert learner.update(turns()).actor_leapt
 
 
-def test_whoever_goes_on_with_a_trusted_critic_does_not_leap_again(make_learner, leaping, tmp_path):
+def test_whoever_goes_on_with_a_critic_that_led_a_leap_does_not_leap_again(make_learner, leaping, tmp_path):
     learner = make_learner(leaping)
     learner.update(turns())
     learner.save(tmp_path / "critic.pt")
     again = make_learner(leaping)
     again.restore_critic(tmp_path / "critic.pt")
     assert not again.update(turns()).actor_leapt
+
+
+def test_a_leap_that_found_nothing_to_imitate_is_not_used_up(make_learner, leaping):
+    learner = make_learner(replace(leaping, critic_lr=1e-12, critic_steps=1))
+    figures = learner.update(turns())
+    assert (figures.actor_leapt, figures.actor_skipped) == (
+        False,
+        "no reply that was sampled is better than the critic expected",
+    )
+    assert not learner.has_leapt
+
+
+def test_an_agent_that_asks_no_gate_leaps_and_its_critic_is_vouched_for_by_none(make_learner, leaping):
+    learner = make_learner(replace(leaping, critic_gate=None))
+    assert learner.update(turns()).actor_leapt
+    assert not learner.is_trusted
 
 
 def test_a_leap_stays_within_the_kl_budget(make_learner, leaping):
