@@ -74,12 +74,17 @@ REWARD = Metric("reward", required=False)
 """The metric that every agent has."""
 
 
-def find_metric(metrics: Sequence[Metric], name: str) -> Metric:
-    """The agent's metric of that name; every agent has `reward`."""
-    declared = next((metric for metric in metrics if metric.name == name), None)
-    if declared is None and name != REWARD.name:
+def by_name(declared: Sequence[Metric]) -> dict[str, Metric]:
+    """The agent's metrics, with `reward`, which may be declared and need not be."""
+    return {metric.name: metric for metric in [REWARD, *declared]}
+
+
+def find_metric(declared: Sequence[Metric], name: str) -> Metric:
+    """The agent's metric of that name."""
+    found = by_name(declared).get(name)
+    if found is None:
         raise InvalidValueError(f"This agent has no metric {name!r}.", code="unknown_metric", param="metric")
-    return declared or REWARD
+    return found
 
 
 def check_metric(metric: Metric) -> None:

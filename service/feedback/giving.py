@@ -12,7 +12,7 @@ from core.domain import ids
 from core.domain.episodes import EpisodeEnd
 from core.domain.errors import ConflictError, InvalidValueError, NockError
 from core.domain.keys import Key
-from core.domain.metrics import REWARD, Metric, check_level, check_value, find_metric
+from core.domain.metrics import Metric, by_name, check_level, check_value, find_metric
 from core.outcomes import settling
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -110,9 +110,9 @@ async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: 
         try:
             declared = metrics[post.target.agent_id].metrics
             entry = _entry(post.outcome, post.target, declared, corrected, now)
-            before = None if entry.supersedes is None else corrected[entry.supersedes].metric
+            concerned = {entry.metric} | ({corrected[entry.supersedes].metric} if entry.supersedes else set())
             post.entry = entry
-            post.counts = any(one.counts for one in [REWARD, *declared] if one.name in (entry.metric, before))
+            post.counts = any(metric.counts for name, metric in by_name(declared).items() if name in concerned)
         except InvalidValueError as error:
             post.answer = error
 

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import ids
 from core.domain.errors import NotFoundError
 from core.domain.keys import Key
-from core.domain.metrics import REWARD, Metric
+from core.domain.metrics import by_name
 from core.outcomes import settling
 from core.storage.models import RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -22,8 +22,8 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         raise NotFoundError(f"There is no feedback {feedback_id}.", code="feedback_not_found")
     conversation = await conversations.lock_conversation(session, entry.conversation_id)
     metrics = await settling.metrics_of(session, [conversation])
-    declared = {metric.name: metric for metric in [REWARD, *metrics[conversation.agent_id].metrics]}
-    metric = declared.get(entry.metric, Metric(entry.metric, weight=0.0))  # one that the agent dropped counts no more
+    metric = by_name(metrics[conversation.agent_id].metrics).get(entry.metric)
+    counts = metric is not None and metric.counts  # one that the agent dropped counts no more
     said = await rewards.list_entries(session, conversation.id)
     withdrawal = next((line for line in said if line.retracts == entry.id), None)
     created = withdrawal is None
@@ -39,7 +39,7 @@ async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
         )
         session.add(withdrawal)
         await session.flush()
-    news = {conversation.id} if created and metric.counts else set()
+    news = {conversation.id} if created and counts else set()
     await settling.settle(session, [conversation], metrics, await clock.instant(session), news=news)
     teaching = await learner.teaching_of(session, [conversation.id])
-    return Answer(answer_fields(withdrawal, conversation, teaching.get(conversation.id), counts=metric.counts), created)
+    return Answer(answer_fields(withdrawal, conversation, teaching.get(conversation.id), counts=counts), created)

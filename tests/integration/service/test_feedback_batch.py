@@ -210,6 +210,19 @@ async def test_a_correction_by_a_metric_that_enters_no_reward_is_news_all_the_sa
     assert data[0]["state"] == "awaiting"
 
 
+async def test_a_reward_that_is_declared_without_weight_is_recorded_only(
+    gateway: RunningGateway, names: list[str], database: Database
+) -> None:
+    resolved_only = [{"name": "resolved", "kind": "boolean", "weight": 2.0}, {"name": "reward", "weight": 0}]
+    kept = [{"name": "stars", "weight": 0.5, "required": False}, {"name": "note", "kind": "comment"}]
+    changed = await gateway.admin.patch("/admin/agents/demo", json={"metrics": resolved_only + kept})
+    assert changed.status_code == 200, changed.text
+    (item,) = await post(gateway, {"conversation_id": "one", "value": 1.0})
+    assert item["consequence"] == "record_only"
+    gone = await gateway.feedback.delete(f"/feedback/{item['feedback_id']}")
+    assert gone.json()["consequence"] == "record_only"
+
+
 async def test_a_dead_letter_that_no_longer_fits_its_metric_stays_and_says_why(
     gateway: RunningGateway, agent: None
 ) -> None:
