@@ -174,8 +174,9 @@ def test_where_no_reply_is_better_than_expected_none_is_imitated(make_learner, s
 
 
 def test_a_single_chosen_reply_is_imitated(make_learner, settings):
-    chosen = replace(settings, actor_objective="imitation", actor_utterances="fresh", candidates=16)
+    chosen = replace(settings, actor_objective="imitation", actor_utterances="fresh", candidates=32)
     learner = make_learner(replace(chosen, actor_batch_turns=1, critic_steps=10))
-    figures = learner.update(dialogue("a", (0.0, 1.0)) + dialogue("b", (0.0, 0.0)))
+    turns = dialogue("a", (0.0, 1.0)) + dialogue("b", (0.0, 0.0))
+    figures = learner.update([replace(one, trains_actor=place == 1) for place, one in enumerate(turns)])
     assert figures.actor_skipped is None
     assert figures.actor.steps == 1
