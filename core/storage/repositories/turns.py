@@ -9,10 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.storage.models import Episode, Turn, TurnTokens
 
 
-async def find_turn(session: AsyncSession, turn_id: UUID) -> Turn | None:
-    return await session.get(Turn, turn_id)
-
-
 async def list_by_id(session: AsyncSession, turn_ids: Collection[UUID]) -> Sequence[Turn]:
     return (await session.scalars(select(Turn).where(Turn.id.in_(turn_ids)))).all()
 
