@@ -3,7 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,6 +21,14 @@ class DatabaseSettings(Settings):
 
     database_pool: int = Field(default=10, ge=1)
     """Connections that one gateway process keeps; a turn holds one only while it writes."""
+
+
+class SecretSettings(Settings):
+    """What the deployment knows and nobody else."""
+
+    secret: SecretStr = Field(min_length=32)
+    """What feedback tokens are signed with and erased ids are hashed with: 32 characters or more, the same in gateway
+    and worker, kept for as long as the database."""
 
 
 class RedisSettings(Settings):

@@ -11,8 +11,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.keys import Scope, hash_secret
+from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
-from core.settings import DatabaseSettings, EngineSettings
+from core.settings import DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
 from service import errors, health, openapi
@@ -37,16 +38,19 @@ def create_app(
     settings: GatewaySettings | None = None,
     database_settings: DatabaseSettings | None = None,
     engine_settings: EngineSettings | None = None,
+    secret_settings: SecretSettings | None = None,
 ) -> FastAPI:
     """The gateway, from the environment unless told otherwise."""
     settings = settings or GatewaySettings()
     database_settings = database_settings or DatabaseSettings()
     engine_settings = engine_settings or EngineSettings()
+    secret_settings = secret_settings or SecretSettings()
+    signer = Signer(secret_settings.secret.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.gateway = await _open(stack, settings, database_settings, engine_settings)
+            app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer)
             yield
 
     app = FastAPI(
@@ -77,6 +81,7 @@ async def _open(
     settings: GatewaySettings,
     database_settings: DatabaseSettings,
     engine_settings: EngineSettings,
+    signer: Signer,
 ) -> Gateway:
     """Open what the process holds. It starts while Postgres or the engines are away, and says so on /readyz."""
     url = database_settings.database_url
@@ -91,6 +96,7 @@ async def _open(
         routing=RoutingTable(),
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
+        signer=signer,
     )
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)

@@ -1,7 +1,8 @@
-"""What one gateway process holds: database, engines, routing, keys. Made once, in app.py."""
+"""What one gateway process holds: database, engines, routing, keys, the secret. Made once, in app.py."""
 
 from dataclasses import dataclass
 
+from core.domain.signatures import Signer
 from core.engine.pool import EnginePool
 from core.storage.database import Database
 from service.key_ring import KeyRing
@@ -18,3 +19,4 @@ class Gateway:
     routing: RoutingTable
     keys: KeyRing
     tokens: TokenMemory
+    signer: Signer

@@ -38,6 +38,11 @@ class Home:
         return self.folder / "keys.json"
 
     @property
+    def secret(self) -> Path:
+        """What the stack signs with."""
+        return self.folder / "secret"
+
+    @property
     def postgres(self) -> Path:
         return self.folder / "postgres"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cli.up import embedded_postgres, embedded_redis
 from cli.up.home import Home
+from cli.up.own_secret import ensure_secret
 from cli.up.settings import UpSettings
 
 NAMES = ("postgres", "redis", "engine", "gateway", "learner", "worker", "beat")
@@ -73,6 +74,7 @@ def shared_environment(home: Home, settings: UpSettings, model: str) -> dict[str
         "NOCK_DATABASE_URL": settings.database_url or embedded_postgres.url(home.sockets / "postgres"),
         "NOCK_REDIS_URL": settings.redis_url or embedded_redis.url(home.sockets),
         "NOCK_ENGINE_URLS": settings.engine_urls or f"http://127.0.0.1:{settings.engine_port}",
+        "NOCK_SECRET": settings.secret or ensure_secret(home.secret),
         "NOCK_MODEL": model,
         "NOCK_ADAPTERS_DIR": str(home.adapters),
         "NOCK_CHECKPOINTS_DIR": str(home.checkpoints),

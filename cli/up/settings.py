@@ -19,6 +19,7 @@ class UpSettings:
     database_url: str | None
     redis_url: str | None
     engine_urls: str | None
+    secret: str | None
 
     @classmethod
     def from_environment(cls) -> "UpSettings":
@@ -30,6 +31,7 @@ class UpSettings:
             database_url=os.environ.get("NOCK_DATABASE_URL") or None,
             redis_url=os.environ.get("NOCK_REDIS_URL") or None,
             engine_urls=os.environ.get("NOCK_ENGINE_URLS") or None,
+            secret=os.environ.get("NOCK_SECRET") or None,
         )
 
     @property

@@ -36,7 +36,7 @@ def containers(tmp_path: Path, empty_database_url: str) -> Iterator[Containers]:
         "/var/lib/nock": str(volumes),
         "--calibration-file=/tmp/engine-calibration.json": "--dtype=float32",  # measuring would take ten seconds
     }
-    given = {"NOCK_MODEL": "tiny", "NOCK_BOOTSTRAP_ADMIN_KEY": new_secret()}
+    given = {"NOCK_MODEL": "tiny", "NOCK_BOOTSTRAP_ADMIN_KEY": new_secret(), "NOCK_SECRET": new_secret()}
     started = Containers(volumes / "models", given, replaced)
     started.services["gateway"]["environment"]["NOCK_PORT"] = str(gateway)
     yield started

@@ -6,10 +6,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from core.domain.keys import Scope
-from core.settings import DatabaseSettings, EngineSettings
+from core.settings import DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database
 from service.app import create_app
 from service.settings import GatewaySettings
@@ -58,7 +59,12 @@ async def agent(database: Database) -> None:
 
 
 def test_every_route_that_needs_a_key_is_listed_here() -> None:
-    app = create_app(GatewaySettings(), DatabaseSettings(database_url="unused"), EngineSettings(engine_urls="unused"))
+    app = create_app(
+        GatewaySettings(),
+        DatabaseSettings(database_url="unused"),
+        EngineSettings(engine_urls="unused"),
+        SecretSettings(secret=SecretStr("a" * 32)),
+    )
     paths = app.openapi()["paths"]
     written = {
         (method.upper(), re.sub(r"\{[a-z_]+(:path)?\}", "*", path))

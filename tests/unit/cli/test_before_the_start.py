@@ -17,7 +17,7 @@ from cli.up.supervision import configuration
 
 
 def settings(port: int, engine_port: int) -> UpSettings:
-    return UpSettings("127.0.0.1", port, engine_port, None, None, None, None)
+    return UpSettings("127.0.0.1", port, engine_port, None, None, None, None, None)
 
 
 def a_free_port() -> int:

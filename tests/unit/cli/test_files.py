@@ -8,6 +8,7 @@ import typer
 from cli.agents import BadAgentFile, read_agent
 from cli.feedback import parse_value
 from cli.keys_file import read_keys, write_keys
+from cli.up.own_secret import ensure_secret
 
 SECRETS = {"chat": "nk_a", "feedback": "nk_b", "admin": "nk_c"}
 
@@ -18,6 +19,14 @@ def test_keys_come_back_from_a_file_that_only_its_owner_reads(tmp_path: Path) ->
     assert read_keys(file) == SECRETS
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
+
+
+def test_a_stack_makes_its_secret_once_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    made = ensure_secret(tmp_path / "secret")
+    assert len(made) >= 32
+    assert ensure_secret(tmp_path / "secret") == made
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert ensure_secret(tmp_path / "other") != made
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\x00"])

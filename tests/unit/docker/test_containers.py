@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from core.settings import (
     DatabaseSettings,
     EngineSettings,
     LogSettings,
     RedisSettings,
+    SecretSettings,
     Settings,
     StoreSettings,
 )
@@ -33,8 +35,8 @@ ADAPTERS = "/var/lib/nock/adapters"
 
 READS: dict[str, tuple[type[Settings], ...]] = {
     "migrate": (DatabaseSettings,),
-    "gateway": (DatabaseSettings, EngineSettings, LogSettings, GatewaySettings),
-    "worker-cpu": (DatabaseSettings, RedisSettings, EngineSettings, LogSettings, BeatSettings),
+    "gateway": (DatabaseSettings, SecretSettings, EngineSettings, LogSettings, GatewaySettings),
+    "worker-cpu": (DatabaseSettings, SecretSettings, RedisSettings, EngineSettings, LogSettings, BeatSettings),
     "beat": (RedisSettings, LogSettings, BeatSettings),
     "worker-gpu": (DatabaseSettings, RedisSettings, StoreSettings, LogSettings, BeatSettings, LearnerSettings),
     "learner-cpu": (DatabaseSettings, RedisSettings, StoreSettings, LogSettings, BeatSettings, LearnerSettings),
@@ -139,7 +141,10 @@ def test_port_and_health_check_of_the_gateway_exist() -> None:
     port, path = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)'", service["healthcheck"]["test"][-1])[0]
     assert port == service["environment"]["NOCK_PORT"] == service["ports"][0].rsplit(":", 1)[-1]
     app = create_app(
-        GatewaySettings(), DatabaseSettings(database_url="postgresql+psycopg://h/d"), EngineSettings(engine_urls="")
+        GatewaySettings(),
+        DatabaseSettings(database_url="postgresql+psycopg://h/d"),
+        EngineSettings(engine_urls=""),
+        SecretSettings(secret=SecretStr("a" * 32)),
     )
     assert path in app.openapi()["paths"]
 
