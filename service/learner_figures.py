@@ -1,4 +1,4 @@
-"""What each agent's newest learner run found, as gauges: read from its row whenever Prometheus asks."""
+"""What the learner found, and what of that has changed since, as gauges: read from rows whenever Prometheus asks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.storage.database import Database
-from core.storage.repositories import learner
+from core.storage.repositories import adapters, learner
 from service.metrics import REGISTRY
 
 log = structlog.get_logger()
@@ -47,6 +47,12 @@ GAUGES = {
 ACTOR_SKIPPED = Gauge(
     "nock_learner_actor_skipped", "1 if only the critic learned in that run.", ["agent"], registry=REGISTRY
 )
+CHANGED_SHARE = Gauge(
+    "nock_adapter_changed_share",
+    "Of what taught a version in service or on trial, the share that has another reward by now, or none.",
+    ["agent", "adapter"],
+    registry=REGISTRY,
+)
 
 
 async def refresh(database: Database) -> None:
@@ -54,11 +60,16 @@ async def refresh(database: Database) -> None:
     try:
         async with database.transaction() as session:
             rows = await learner.list_newest_figures(session)
+            versions = await adapters.list_learned(session)
+            names = await adapters.names_of(session, [version.id for version in versions])
     except (SQLAlchemyError, OSError) as error:
         log.warning("metrics without learner figures: Postgres is away", why=type(error).__name__)
-        rows = []
-    for gauge in (*GAUGES.values(), ACTOR_SKIPPED):
+        rows, versions, names = [], [], {}
+    for gauge in (*GAUGES.values(), ACTOR_SKIPPED, CHANGED_SHARE):
         gauge.clear()
+    for version in versions:
+        if version.changed_share is not None:
+            CHANGED_SHARE.labels(names[version.id].agent, str(names[version.id])).set(version.changed_share)
     for agent, figures in rows:
         for name, (path, _) in FIGURES.items():
             value = find_number(figures, path)

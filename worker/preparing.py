@@ -2,25 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
 from core.rollouts.loading import check_files
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun
-from core.storage.repositories import adapters, learner, rollouts
+from core.storage.repositories import adapters, clock, learner, rollouts
 from worker.adapters.folders import open_unfinished
 from worker.adapters.places import Places
 from worker.configuration import RunConfiguration
 from worker.encoder import packaged_encoder
-from worker.replay.sampling import History, sample_histories
-from worker.replay.staleness import staleness_of
+from worker.replay.histories import History, Read, read_histories
+from worker.replay.staleness import Age
 from worker.replay.tokens import load_tokens
 from worker.settings import LearnerSettings
 from worker.training import CHECKPOINT, Assignment, ModelError
@@ -33,6 +32,9 @@ class Prepared:
     start: AdapterVersion
     assignment: Assignment
     watermark: datetime | None
+    as_read: Mapping[UUID, datetime | None]
+    """When the outcome of each conversation came that is learned from, as it was at `read_at`."""
+    read_at: datetime
     figures: dict[str, object]
 
     def describe(self, configuration: RunConfiguration) -> dict[str, object]:
@@ -52,23 +54,30 @@ async def prepare(
 ) -> Prepared | str:
     """The run with all that it needs, or the sentence that says what is missing."""
     check_model(settings, agent)
-    async with database.transaction() as session:
+    seed = run.id.int % 2**31
+    async with database.snapshot() as session:
+        read_at = await clock.now(session)
         start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
         # What only the critic has seen is still new to the actor.
         success = await learner.newest_success(session, agent.id)
         since = None if success is None else success.watermark
-        histories = await sample_histories(session, agent.id, limit=configuration.max_conversations)
+        read = await read_histories(session, agent.id, configuration.replay, since=since, chance=Random(seed))
+        histories = read.histories
         fresh = sum(history.is_new(since) for history in histories)
-        if fresh < configuration.min_conversations:
-            return _too_few(fresh, configuration.min_conversations, since)
+        if fresh < configuration.replay.min_conversations:
+            return _too_few(fresh, configuration.replay.min_conversations, since)
         tokens = await load_tokens(session, [turn.id for history in histories for turn in history.turns])
-        figures = await _count(session, agent, start, histories) | {"new_conversations": fresh}
+        age = Age(await rollouts.list_events(session, agent.id), start.id)
         checkpoints = [places.checkpoint(run_id) for run_id in await learner.list_learned(session, agent.id)]
     if start.number != BASE_NUMBER:
         await asyncio.to_thread(check_files, start, AdapterName(agent.name, start.number))
     adapter_folder, checkpoint_folder = places.unfinished(run.id, holder)
     assignment = Assignment(
         histories=histories,
+        fences=read.fences,
+        too_stale={
+            version for version in _spoke(histories) if age.of(version) > configuration.replay.max_actor_staleness
+        },
         tokens=tokens,
         model=settings.model,
         encoder=_encoder(settings, configuration),
@@ -76,16 +85,16 @@ async def prepare(
         start_adapter=None if start.path is None else Path(start.path),
         checkpoints=[folder for folder in checkpoints if (folder / CHECKPOINT).is_file()],
         config=configuration.archer,
-        seed=run.id.int % 2**31,
+        seed=seed,
         device=settings.learner_device,
         threads=settings.learner_threads,
         adapter_folder=await asyncio.to_thread(open_unfinished, adapter_folder),
         checkpoint_folder=await asyncio.to_thread(open_unfinished, checkpoint_folder),
     )
-    newest = max(
-        (history.conversation.matured_at for history in histories if history.conversation.matured_at), default=None
-    )
-    return Prepared(start, assignment, newest, figures)
+    as_read = {each.conversation.id: each.conversation.matured_at for each in histories if each.is_finished}
+    watermark = max((matured_at for matured_at in as_read.values() if matured_at), default=None)
+    figures = _count(read, age) | {"new_conversations": fresh}
+    return Prepared(start, assignment, watermark, as_read, read_at, figures)
 
 
 def check_model(settings: LearnerSettings, agent: Agent) -> None:
@@ -115,14 +124,18 @@ def _too_few(found: int, needed: int, since: datetime | None) -> str:
     return f"{found} {which} conversations, {needed} are needed: {needed - found} more."
 
 
-async def _count(
-    session: AsyncSession, agent: Agent, start: AdapterVersion, histories: Sequence[History]
-) -> dict[str, object]:
+def _count(read: Read, age: Age) -> dict[str, object]:
     """What is learned from, in numbers."""
-    turns = [turn for history in histories for turn in history.turns]
-    spoke = [episode.adapter_id for history in histories for episode in history.episodes]
+    turns = [turn for history in read.histories for turn in history.turns]
     return {
-        "conversations": len(histories),
+        "conversations": len(read.histories),
+        "drawn": read.drawn.figures(),
+        "fences": None if read.fences is None else [read.fences.low, read.fences.high],
         "turns_by_learnable": dict(Counter(turn.learnable.value for turn in turns)),
-        "staleness": staleness_of(spoke, await rollouts.list_events(session, agent.id), start.id),
+        "staleness": age.summary(_spoke(read.histories)),
     }
+
+
+def _spoke(histories: Sequence[History]) -> list[UUID]:
+    """The version that spoke each turn."""
+    return [episode.adapter_id for history in histories for episode in history.episodes]

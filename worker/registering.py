@@ -12,7 +12,7 @@ from core.domain.adapters import AdapterName, AdapterState
 from core.rollouts.loading import WEIGHTS
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
-from core.storage.repositories import adapters, agents, learner
+from core.storage.repositories import adapters, agents, learner, replay
 from worker.adapters.folders import publish, remove, seal
 from worker.adapters.places import Places
 from worker.lease import LeaseLostError
@@ -46,6 +46,7 @@ async def register(
             await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, published[1])
             version = await _add_candidate(session, run, name, agent, prepared, published[0], sha256)
             await learner.add_run_turns(session, _lineage(run.id, trained))
+            await replay.mark_taught(session, prepared.as_read, read_at=prepared.read_at)
             ended = {**described, "watermark": prepared.watermark, "adapter_id": version.id, "progress": 1.0}
             if not await learner.end_run(
                 session, run.id, holder=holder, state=RunState.SUCCEEDED, reason=None, **ended
@@ -119,7 +120,7 @@ def _lineage(run_id: UUID, trained: Trained) -> list[RunTurn]:
         RunTurn(
             run_id=run_id,
             turn_id=lesson.turn_id,
-            reward=lesson.transition.reward,
+            reward=lesson.earned,
             trained_actor=trained.skipped is None and lesson.transition.trains_actor,
         )
         for lesson in trained.lessons

@@ -52,3 +52,6 @@ class BeatSettings(Settings):
 
     dead_letter_days: float = Field(default=30.0, gt=0)
     """How long feedback that could not be joined is kept."""
+
+    changed_share_limit: float = Field(default=0.1, ge=0, le=1)
+    """The log warns of a version once more than this share of what taught it has another reward by now, or none."""

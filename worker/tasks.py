@@ -64,3 +64,15 @@ def reconcile_rollout() -> None:
 def forget_dead_letters() -> None:
     """Delete feedback that could not be joined and is too old to retry."""
     run(partial(housekeeping.forget_dead_letters, days=BeatSettings().dead_letter_days))
+
+
+@app.task(name="outcomes.estimate_chances", throws=EXPECTED)
+def estimate_outcome_chances() -> None:
+    """Estimate how likely each kind of conversation is to get an outcome."""
+    run(housekeeping.estimate_chances)
+
+
+@app.task(name="adapters.watch_changes", throws=EXPECTED)
+def watch_changes() -> None:
+    """Look how much of what taught the versions in service has changed since."""
+    run(partial(housekeeping.watch_changes, limit=BeatSettings().changed_share_limit))

@@ -5,7 +5,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,8 @@ from worker.archer.dialogues import is_held_out
 from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
 from worker.archer.types import Figures, Transition
-from worker.replay.sampling import History
+from worker.replay.histories import History
+from worker.replay.outliers import Fences
 from worker.replay.transitions import Lesson, lessons_of
 
 CHECKPOINT = "critic.pt"
@@ -42,6 +43,10 @@ class Assignment:
     """What to learn from, from where to start, and where to write."""
 
     histories: Sequence[History]
+    fences: Fences | None
+    """The rewards that are believed."""
+    too_stale: Collection[UUID]
+    """Versions whose replies train the critic alone."""
     tokens: Mapping[UUID, Tokens]
     model: str
     encoder: str | None
@@ -192,6 +197,8 @@ def _lessons(assignment: Assignment, decode: Decode, generation_prompt: tuple[in
             decode_once,
             generation_prompt=generation_prompt,
             start_version=assignment.start_version,
+            fences=assignment.fences,
+            too_stale=assignment.too_stale,
         )
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.late.telling import Told, matured, without_outcome, worth_nothing
 from bench.playing.games import Played
-from worker.replay.caps import capped
+from worker.replay.caps import Cap, capped
 
 PER_STEP, REPLAY = 96, 192
 USER_SHARE = 0.02
@@ -45,7 +45,7 @@ def nock(moment: Moment, user_share: float = USER_SHARE, awaiting: int = REPLAY 
     known = moment.known
     if len(known) < moment.learned + PER_STEP // 2:
         return []
-    newest = capped(known[: -REPLAY - 1 : -1], user_share, lambda told: told.user)
+    newest = capped(known[: -REPLAY - 1 : -1], REPLAY, Cap(user_share, lambda told: told.user))
     cut = ((without_outcome(told.game), told.version) for told in moment.waiting[len(moment.waiting) - awaiting :])
     return [*((told.game, told.version) for told in newest[::-1]), *((game, by) for game, by in cut if game)]
 

@@ -69,6 +69,11 @@ class Metric:
         """Whether its values enter the reward."""
         return self.weight != 0 and self.kind in (MetricKind.FLOAT, MetricKind.BOOLEAN)
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its declaration says what the largest and the least values are."""
+        return self.kind is not MetricKind.FLOAT or (self.low is not None and self.high is not None)
+
 
 REWARD = Metric("reward", required=False)
 """The metric that every agent has."""

@@ -22,6 +22,8 @@ class Earned:
 
     turns: Sequence[Turn]
     rewards: Sequence[float]
+    is_told_whole: bool
+    """Whether an outcome speaks of the conversation as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,11 @@ async def earned_by(session: AsyncSession, told: Sequence[Conversation]) -> dict
     for turn in await turns.list_turns_of(session, folds):
         spoken[turn.conversation_id].append(turn)
     return {
-        conversation: Earned(said, rewards_of_turns(folds[conversation], [turn.id for turn in said]))
+        conversation: Earned(
+            said,
+            rewards_of_turns(folds[conversation], [turn.id for turn in said]),
+            folds[conversation].of_conversation is not None,
+        )
         for conversation, said in spoken.items()
     }
 

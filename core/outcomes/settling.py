@@ -12,9 +12,10 @@ from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.maturity import next_change, state_after
 from core.domain.metrics import Metric
+from core.domain.outcome_chances import CERTAIN, kind_of
 from core.domain.rewards import Fold, fold
 from core.storage.models import Conversation, RewardEntry
-from core.storage.repositories import agents, clock, conversations, rewards
+from core.storage.repositories import agents, clock, conversations, outcome_chances, rewards
 
 
 async def fold_of(session: AsyncSession, conversation: Conversation) -> Fold:
@@ -54,12 +55,19 @@ async def close(
     if not ending:
         return set()
     places = [conversation.id for conversation in ending]
-    with_turns = await conversations.list_spoken_in(session, places)
+    with_turns = await conversations.count_turns_of_newest(session, places)
     await conversations.end_episodes(session, places, ended_by)
+    agents_of = {conversation.agent_id for conversation in ending}
+    # An outcome that ends its conversation has come: nothing is to be estimated, or read for it.
+    chances = {} if ended_by is EpisodeEnd.FINAL else await outcome_chances.list_chances(session, agents_of)
     for conversation in ending:
+        kind = kind_of(ended_by, with_turns.get(conversation.id, 0))
         conversation.state = ConversationState.AWAITING
         conversation.closed_at = now
-    return set(with_turns)
+        conversation.outcome_chance = (
+            CERTAIN if ended_by is EpisodeEnd.FINAL else chances.get((conversation.agent_id, kind))
+        )
+    return {conversation for conversation, turns in with_turns.items() if turns}
 
 
 async def settle(
@@ -73,7 +81,7 @@ async def settle(
     """Let what has ended mature once its outcome is known, wait again when that was withdrawn, or expire.
 
     `news` are those whose turns or reward changed by what was said. They, and those whose reward time has changed, are
-    new to the learner.
+    new to the learner; what has taught already comes first.
     """
     folds = await folds_of(session, told, declared, now)
     for conversation in told:
@@ -84,10 +92,13 @@ async def settle(
         # What fell due either changes the state or pays for what is missing.
         is_due = conversation.due_at is not None and conversation.due_at <= now
         conversation.state = state_after(folded, of_agent.metrics, waited)
+        is_news = conversation.id in news or is_due
         if conversation.state is not ConversationState.MATURED:
             conversation.matured_at = None
-        elif conversation.id in news or is_due or conversation.matured_at is None:
+        elif is_news or conversation.matured_at is None:
             conversation.matured_at = now
+        if is_news and conversation.taught_at is not None:
+            conversation.changed_at = now
         change = next_change(folded, of_agent.metrics, waited, conversation.state)
         conversation.due_at = None if change is None else now - waited + change
         conversation.reward_version = of_agent.reward_version

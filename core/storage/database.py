@@ -36,3 +36,10 @@ class Database:
         """Commit if the block ends, roll back if it raises. Never held across a model call."""
         async with self._sessions.begin() as session:
             yield session
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncSession]:
+        """The same for who only reads, and must see all of it as of one moment."""
+        async with self._sessions.begin() as session:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session

@@ -44,6 +44,8 @@ class AdapterOut(BaseModel):
     path: str | None
     sha256: str | None
     evidence: dict[str, Any] | None
+    changed_share: float | None
+    """Of the turns that taught it, those with another reward by now or none; null until somebody has looked."""
     created_at: datetime
 
 

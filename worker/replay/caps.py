@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -11,23 +12,36 @@ FAIR_SHARES = 2.0
 """Where few take part each may still have so many times an equal share: else nobody could teach a new agent."""
 
 
-def capped(items: Sequence[T], share: float, of: Callable[[T], str | None]) -> list[T]:
-    """The items, the first ones first, without those that are one too many of the same.
+@dataclass(frozen=True)
+class Cap(Generic[T]):
+    """The largest share of what is kept that one name may have; what has no name is like nothing else."""
 
-    No name may have more than `share` of the items, or FAIR_SHARES times an equal share where that is more; one at
-    least. An item without a name is like no other: who names no users gets no caps.
+    share: float
+    of: Callable[[T], str | None]
+
+
+def capped(items: Sequence[T], most: int, *caps: Cap[T]) -> list[T]:
+    """`most` of the items, the first ones first, without those that are one too many of the same name.
+
+    No name may have more than the cap's share of them, or FAIR_SHARES times an equal share where that is more; one at
+    least. Who names no users gets no caps.
     """
-    names = [of(item) for item in items]
-    different = len({name for name in names if name is not None}) + names.count(None)
-    if not different:
-        return []
-    most = max(1, math.floor(share * len(items)), math.floor(FAIR_SHARES * len(items) / different))
-    seen: Counter[str] = Counter()
-    kept = []
-    for item, name in zip(items, names, strict=True):
-        if name is not None:
-            seen[name] += 1
-            if seen[name] > most:
-                continue
-        kept.append(item)
+    names = [[cap.of(item) for item in items] for cap in caps]
+    drawn = min(most, len(items))
+    each = [_most_of_one(cap.share, drawn, of_cap) for cap, of_cap in zip(caps, names, strict=True)]
+    seen: list[Counter[str | None]] = [Counter() for _ in caps]
+    kept: list[T] = []
+    for place, item in enumerate(items):
+        if len(kept) == most:
+            break
+        here = [of_cap[place] for of_cap in names]
+        if all(name is None or counted[name] < limit for name, counted, limit in zip(here, seen, each, strict=True)):
+            kept.append(item)
+            for name, counted in zip(here, seen, strict=True):
+                counted[name] += 1
     return kept
+
+
+def _most_of_one(share: float, drawn: int, names: Sequence[str | None]) -> int:
+    different = len({name for name in names if name is not None}) + list(names).count(None)
+    return max(1, math.floor(share * drawn), math.floor(FAIR_SHARES * drawn / max(1, different)))

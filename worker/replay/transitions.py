@@ -1,7 +1,7 @@
 """A conversation's turns as the transitions of the algorithm: observation, utterance, reward, what came next."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,9 +10,10 @@ import structlog
 from core.domain.episodes import is_terminal
 from core.domain.sampling import Learnable
 from core.domain.tokens import Tokens
-from core.storage.models import Turn
+from core.storage.models import Episode, Turn
 from worker.archer.types import Transition, TransitionError
-from worker.replay.sampling import History
+from worker.replay.histories import History
+from worker.replay.outliers import Fences
 
 log = structlog.get_logger()
 
@@ -25,6 +26,8 @@ class Lesson:
     """A transition, and the turn that it was made of."""
 
     turn_id: UUID
+    earned: float
+    """As the ledger has it; the transition's reward lies within the fences."""
     transition: Transition
 
 
@@ -35,8 +38,14 @@ def lessons_of(
     *,
     generation_prompt: tuple[int, ...],
     start_version: UUID,
+    fences: Fences | None = None,
+    too_stale: Collection[UUID] = (),
 ) -> Iterator[Lesson]:
-    """The conversation's lessons, in order. `generation_prompt` is how the chat template begins a reply.
+    """The conversation's lessons, in order.
+
+    `generation_prompt` is how the chat template begins a reply. What `too_stale` versions said trains the critic alone.
+
+    Of a conversation whose outcome is not known the last turn is left out: it would earn that outcome.
 
     A turn that nobody can learn from is left out, and those after it are another stretch to the algorithm: the turn
     before it bootstraps from the state it was spoken in, and nobody is credited across the gap. An episode that
@@ -46,7 +55,8 @@ def lessons_of(
     A critic never learns the value of any other place: bootstrapped from the end of a reply, it diverges.
     """
     stretch = 0
-    for place, turn in enumerate(history.turns):
+    usable = history.turns if history.is_finished else history.turns[:-1]
+    for place, turn in enumerate(usable):
         spoken = tokens.get(turn.id)
         if turn.learnable is Learnable.NONE or spoken is None or not spoken.prompt_ids:
             stretch += 1
@@ -57,6 +67,7 @@ def lessons_of(
         unasked = spoken.transcript_ids + generation_prompt
         after = next_spoken.prompt_ids if next_spoken and next_spoken.prompt_ids else unasked
         temperature = turn.sampling.get("temperature")
+        reward = history.rewards[place]
         transition = Transition(
             episode=f"{episode.id.hex}.{stretch}",
             conversation=history.conversation.id.hex,
@@ -64,8 +75,8 @@ def lessons_of(
             utterance=decode(spoken.completion_ids) if spoken.completion_ids else str(turn.reply.get("content") or ""),
             next_observation=decode(after),
             next_prompt_ids=after,
-            reward=history.rewards[place],
-            terminal=following is None and episode.ended_by is not None and is_terminal(episode.ended_by),
+            reward=reward if fences is None else fences.hold(reward),
+            terminal=following is None and _is_over(history, episode),
             prompt_ids=spoken.prompt_ids,
             completion_ids=spoken.completion_ids,
             behaviour_logprobs=spoken.logprobs,
@@ -73,7 +84,13 @@ def lessons_of(
             trains_actor=False,
             on_policy=episode.adapter_id == start_version,
         )
-        yield Lesson(turn.id, _for_actor(turn, transition))
+        is_fresh_enough = episode.adapter_id not in too_stale
+        yield Lesson(turn.id, reward, _for_actor(turn, transition) if is_fresh_enough else transition)
+
+
+def _is_over(history: History, episode: Episode) -> bool:
+    """Whether nothing of value can follow the last turn: what was said of the whole conversation is all it earns."""
+    return episode.ended_by is not None and (history.is_told_whole or is_terminal(episode.ended_by))
 
 
 def _for_actor(turn: Turn, transition: Transition) -> Transition:

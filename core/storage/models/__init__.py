@@ -1,12 +1,12 @@
 """Tables, one file a noun; importing this package makes the metadata complete."""
 
 from core.storage.models.adapters import AdapterVersion, EngineResidency, Rollout, RolloutEvent
-from core.storage.models.agents import Agent, Metric
+from core.storage.models.agents import Agent, Metric, OutcomeChance
 from core.storage.models.base import Base
 from core.storage.models.conversations import Conversation, Episode
 from core.storage.models.keys import ApiKey
 from core.storage.models.learner import LearnerRun, Lease, RunState, RunTurn
-from core.storage.models.rewards import DeadLetter, IdempotencyKey, RewardEntry
+from core.storage.models.rewards import DeadLetter, DemonstrationTokens, IdempotencyKey, RewardEntry
 from core.storage.models.turns import Turn, TurnTokens
 
 __all__ = [
@@ -16,12 +16,14 @@ __all__ = [
     "Base",
     "Conversation",
     "DeadLetter",
+    "DemonstrationTokens",
     "EngineResidency",
     "Episode",
     "IdempotencyKey",
     "LearnerRun",
     "Lease",
     "Metric",
+    "OutcomeChance",
     "RewardEntry",
     "Rollout",
     "RolloutEvent",

@@ -24,6 +24,9 @@ class AdapterVersion(WithId):
     path: Mapped[str | None]
     sha256: Mapped[str | None]
     evidence: Mapped[Json | None]
+    changed_share: Mapped[float | None]
+    """Of the turns that taught it, those that have another reward by now or none; None until somebody has looked."""
+    changed_share_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created_now()
 
 

@@ -55,3 +55,17 @@ class Metric(Base):
     guard: Mapped[bool] = mapped_column(server_default=false())
     dropped: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = created_now()
+
+
+class OutcomeChance(Base):
+    """Of the conversations of one kind that have matured or expired lately, how many matured."""
+
+    __tablename__ = "outcome_chances"
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """How it ended, and how many turns it had at least."""
+    matured: Mapped[int]
+    decided: Mapped[int]
+    chance: Mapped[float]
+    estimated_at: Mapped[datetime] = created_now()

@@ -3,12 +3,16 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.conversations import ConversationState, Grouping
 from core.domain.episodes import Arm, EpisodeEnd
 from core.storage.models.base import Json, WithId, created_now, text_enum
+
+LOT = text("substring(uuid_send(id), 13)")
+"""The last four bytes of a conversation's id, which are random and say nothing of when it was opened: in their order
+any stretch is a fair draw."""
 
 
 class Conversation(WithId):
@@ -22,6 +26,14 @@ class Conversation(WithId):
         Index("ix_conversations_due_at", "due_at", postgresql_where="due_at IS NOT NULL"),
         Index("ix_conversations_settled", "agent_id", "reward_version", postgresql_where="state <> 'open'"),
         Index("ix_conversations_matured", "agent_id", "matured_at", postgresql_where="state = 'matured'"),
+        Index(
+            "ix_conversations_changed",
+            "agent_id",
+            "changed_at",
+            postgresql_where="changed_at IS NOT NULL AND state = 'matured'",
+        ),
+        Index("ix_conversations_lot", "agent_id", LOT, postgresql_where="state = 'matured'"),
+        Index("ix_conversations_closed", "agent_id", "closed_at", postgresql_where="state <> 'open'"),
     )
 
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
@@ -41,6 +53,12 @@ class Conversation(WithId):
     """When time alone may next change its state or its reward."""
     reward_version: Mapped[int] = mapped_column(default=0, server_default="0")
     """The agent's when it was last settled; 0 before."""
+    outcome_chance: Mapped[float | None]
+    """How many of its kind came to have an outcome, as estimated when it ended."""
+    taught_at: Mapped[datetime | None]
+    """When a run last learned from its outcome."""
+    changed_at: Mapped[datetime | None]
+    """When its outcome changed after it had taught; None again once a run has learned from the new one."""
 
 
 class Episode(WithId):

@@ -31,6 +31,16 @@ class RewardEntry(WithId):
     received_at: Mapped[datetime] = created_now()
 
 
+class DemonstrationTokens(Base):
+    """A demonstration as tokens, made once by the tokenizer of the model that is to learn it; little-endian int32."""
+
+    __tablename__ = "demonstration_tokens"
+
+    entry_id: Mapped[UUID] = mapped_column(ForeignKey("reward_entries.id"), primary_key=True)
+    base_model: Mapped[str] = mapped_column(primary_key=True)
+    completion: Mapped[bytes]
+
+
 class IdempotencyKey(Base):
     """A client's key for one entry: the body it came with and the answer it got."""
 

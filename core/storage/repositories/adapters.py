@@ -105,6 +105,23 @@ async def list_needed(session: AsyncSession) -> Sequence[AdapterVersion]:
     return (await session.scalars(statement)).all()
 
 
+async def list_learned(session: AsyncSession) -> Sequence[AdapterVersion]:
+    """Versions in service or on trial that a run made."""
+    alive = AdapterVersion.state.in_([AdapterState.STABLE, AdapterState.CANDIDATE])
+    statement = select(AdapterVersion).where(alive, AdapterVersion.run_id.is_not(None)).order_by(AdapterVersion.id)
+    return (await session.scalars(statement)).all()
+
+
+async def note_changed_share(session: AsyncSession, adapter_id: UUID, share: float) -> None:
+    """Write down how much of what taught the version has changed, and when somebody looked."""
+    await session.execute(
+        update(AdapterVersion)
+        .where(AdapterVersion.id == adapter_id)
+        .values(changed_share=share, changed_share_at=func.clock_timestamp())
+        .execution_options(synchronize_session=False)
+    )
+
+
 async def want(session: AsyncSession, engine_urls: Iterable[str], adapter_id: UUID, *, seconds: float) -> None:
     """Keep whoever reconciles from unloading a version between its load and the move of the pointer."""
     until = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)

@@ -132,16 +132,15 @@ async def claim_turn(session: AsyncSession, episode_id: UUID, count: int) -> boo
     return bool(moved.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely
 
 
-async def list_spoken_in(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[UUID]:
-    """Those whose newest episode has a turn."""
-    newest = (
+async def count_turns_of_newest(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The turns of each one's newest episode."""
+    statement = (
         select(Episode.conversation_id, Episode.turn_count)
         .where(Episode.conversation_id.in_(conversation_ids))
         .ext(distinct_on(Episode.conversation_id))
         .order_by(Episode.conversation_id, Episode.ordinal.desc())
-        .subquery()
     )
-    return (await session.scalars(select(newest.c.conversation_id).where(newest.c.turn_count > 0))).all()
+    return {row[0]: row[1] for row in await session.execute(statement)}
 
 
 async def end_episodes(session: AsyncSession, conversation_ids: Collection[UUID], ended_by: EpisodeEnd) -> None:
@@ -222,14 +221,3 @@ async def count_matured_since(session: AsyncSession, agent_id: UUID, since: date
     if since is not None:
         statement = statement.where(Conversation.matured_at > since)
     return (await session.scalar(statement)) or 0
-
-
-async def list_matured(session: AsyncSession, agent_id: UUID, *, limit: int) -> Sequence[Conversation]:
-    """The conversations that came to have an outcome most recently, newest first."""
-    statement = (
-        select(Conversation)
-        .where(Conversation.agent_id == agent_id, Conversation.state == ConversationState.MATURED)
-        .order_by(Conversation.matured_at.desc())
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()

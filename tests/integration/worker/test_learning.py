@@ -17,12 +17,13 @@ from core.domain.adapters import AdapterName, AdapterState
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.sampling import Learnable
+from core.outcomes import settling
 from core.rollouts.loading import WEIGHTS, check_files
 from core.settings import StoreSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.models import RunState
-from core.storage.repositories import adapters
+from core.storage.repositories import adapters, clock
 from tests.fixtures.builders import (
     create_adapter,
     create_agent,
@@ -202,3 +203,32 @@ async def test_learning_goes_on_from_the_stable_version(
 
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_an_outcome_that_changed_teaches_the_next_run_first_with_what_it_is_now(
+    database: Database, agent: models.Agent, step: Any
+) -> None:
+    told = await create_mixed(database, agent, count=4)
+    await step(await queue_run(database, agent))
+    async with database.transaction() as session:
+        row = await session.get_one(models.Conversation, told[0].id)
+        assert (row.taught_at is not None, row.changed_at) == (True, None)
+    await create_entry(database, told[0], 3.0)
+    async with database.transaction() as session:
+        row = await session.get_one(models.Conversation, told[0].id)
+        declared = await settling.metrics_of(session, [row])
+        await settling.settle(session, [row], declared, await clock.instant(session), news={row.id})
+        assert row.changed_at is not None
+    await create_mixed(database, agent, count=3)
+    second = await queue_run(database, agent)
+    await step(second)
+    run = await read_run(database, second)
+    assert run.state is RunState.SUCCEEDED
+    assert run.figures is not None
+    assert (run.figures["drawn"]["changed"], run.figures["drawn"]["fresh"]) == (1, 3)
+    async with database.transaction() as session:
+        assert (await session.get_one(models.Conversation, told[0].id)).changed_at is None
+        turns = await session.scalars(select(models.Turn).where(models.Turn.conversation_id == told[0].id))
+        last = max(turns, key=lambda turn: turn.index)
+        taught = await session.get_one(models.RunTurn, (second, last.id))
+    assert taught.reward == 3.0

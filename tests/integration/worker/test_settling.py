@@ -9,8 +9,8 @@ from core.storage import models
 from core.storage.database import Database
 from core.storage.repositories import agents, conversations
 from tests.fixtures.builders import create_agent, create_conversation, create_entry, create_episode, create_turn
+from tests.fixtures.replay import read_all
 from worker import housekeeping
-from worker.replay.sampling import sample_histories
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -43,8 +43,7 @@ async def after(database: Database, conversation: models.Conversation, waited: t
 
 async def returns(database: Database, agent: models.Agent) -> list[float]:
     """What replay has each matured conversation earn."""
-    async with database.transaction() as session:
-        return [sum(history.rewards) for history in await sample_histories(session, agent.id, limit=10)]
+    return [sum(history.rewards) for history in await read_all(database, agent) if history.is_finished]
 
 
 async def test_an_outcome_that_never_comes_expires_with_its_window_and_is_no_zero(database: Database) -> None:

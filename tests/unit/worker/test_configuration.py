@@ -16,7 +16,7 @@ def test_nothing_said_is_the_modern_preset_with_the_agents_discount() -> None:
     configuration = RunConfiguration.from_json({}, discount=0.5)
     assert configuration.archer == replace(PRESETS["modern"], gamma=0.5)
     assert configuration.preset == "modern"
-    assert (configuration.min_conversations, configuration.max_conversations) == (8, 512)
+    assert (configuration.replay.min_conversations, configuration.replay.max_conversations) == (8, 512)
 
 
 def test_what_is_said_overrides_and_is_stored_whole() -> None:
@@ -54,6 +54,13 @@ def test_a_preset_is_where_the_rest_begins_and_is_stored_with_its_name(preset: s
         ({"min_conversations": 0}, "min_conversations is 0; it must be a whole number, 1 or more"),
         ({"min_conversations": True}, "min_conversations is True"),
         ({"max_conversations": 2.5}, "max_conversations is 2.5"),
+        ({"user_share": 0}, "user_share is 0; it must be above 0, at most 1"),
+        ({"source_share": 1.5}, "source_share is 1.5"),
+        ({"reservoir_share": float("nan")}, "reservoir_share is nan; it must be a number, from 0 to 1"),
+        ({"unfinished_share": "half"}, "unfinished_share is 'half'; it must be a number"),
+        ({"outlier_spreads": -1}, "outlier_spreads is -1; it must be 0 or more, or null to trust all"),
+        ({"max_outcome_weight": 0.5}, "max_outcome_weight is 0.5; it must be 1 or more"),
+        ({"max_actor_staleness": 0}, "max_actor_staleness is 0; it must be a whole number, 1 or more"),
         ({"min_conversations": 9, "max_conversations": 8}, "it must be at least min_conversations, 9"),
     ],
 )

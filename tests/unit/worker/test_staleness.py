@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from core.storage.models import RolloutEvent
-from worker.replay.staleness import staleness_by_version, staleness_of
+from worker.replay.staleness import Age
 
 BASE, ONE, TWO, NEVER = (UUID(int=number) for number in range(4))
 
@@ -15,20 +15,24 @@ def move(kind: str, before: UUID, after: UUID) -> RolloutEvent:
 PROMOTED_TWICE = [move("promote", BASE, ONE), move("promote", ONE, TWO)]
 
 
+def ages(age: Age) -> list[int]:
+    return [age.of(version) for version in (BASE, ONE, TWO)]
+
+
 def test_each_promotion_since_a_version_served_makes_it_one_older() -> None:
-    assert staleness_by_version([], BASE) == {BASE: 0}
-    assert staleness_by_version(PROMOTED_TWICE, TWO) == {BASE: 2, ONE: 1, TWO: 0}
+    assert Age([], BASE).of(BASE) == 0
+    assert ages(Age(PROMOTED_TWICE, TWO)) == [2, 1, 0]
 
 
 def test_a_rollback_makes_nothing_older_and_the_version_it_returns_to_fresh() -> None:
     events = [*PROMOTED_TWICE, move("rollback", TWO, ONE)]
-    assert staleness_by_version(events, ONE) == {BASE: 2, ONE: 0, TWO: 0}
+    assert ages(Age(events, ONE)) == [2, 0, 0]
 
 
 def test_a_version_that_was_never_in_service_is_as_old_as_the_first() -> None:
-    assert staleness_of([NEVER], PROMOTED_TWICE, TWO) == {"mean": 2.0, "max": 2}
+    assert Age(PROMOTED_TWICE, TWO).summary([NEVER]) == {"mean": 2.0, "max": 2}
 
 
 def test_the_mean_is_over_turns() -> None:
-    assert staleness_of([BASE, TWO, TWO, TWO], PROMOTED_TWICE, TWO) == {"mean": 0.5, "max": 2}
-    assert staleness_of([], PROMOTED_TWICE, TWO) == {"mean": 0.0, "max": 0}
+    assert Age(PROMOTED_TWICE, TWO).summary([BASE, TWO, TWO, TWO]) == {"mean": 0.5, "max": 2}
+    assert Age(PROMOTED_TWICE, TWO).summary([]) == {"mean": 0.0, "max": 0}

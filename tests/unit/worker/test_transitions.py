@@ -1,19 +1,21 @@
 """Turns become transitions: who bootstraps from what, who is credited, and who is left out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import pytest
 
+from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.ids import new_id
 from core.domain.sampling import Learnable
 from core.domain.tokens import Tokens
 from core.storage.models import Conversation, Episode, Turn
 from worker.archer.types import Transition
-from worker.replay.sampling import History
-from worker.replay.transitions import lessons_of
+from worker.replay.histories import History
+from worker.replay.outliers import Fences
+from worker.replay.transitions import Lesson, lessons_of
 
 STABLE, OLD = new_id(), new_id()
 BEGIN = (26,)
@@ -45,10 +47,34 @@ def turn(learnable: Learnable = Learnable.ACTOR, **sampling: float | None) -> Tu
 def transitions(
     turns: Sequence[Turn], episodes: Sequence[Episode], tokens: Sequence[Tokens | None], rewards: Sequence[float] = ()
 ) -> list[Transition]:
-    history = History(Conversation(id=new_id()), turns, episodes, rewards or [0.0] * len(turns))
+    return [lesson.transition for lesson in lessons(turns, episodes, tokens, rewards)]
+
+
+def lessons(
+    turns: Sequence[Turn],
+    episodes: Sequence[Episode],
+    tokens: Sequence[Tokens | None],
+    rewards: Sequence[float] = (),
+    *,
+    state: ConversationState = ConversationState.MATURED,
+    is_told_whole: bool = False,
+    fences: Fences | None = None,
+    too_stale: Collection[UUID] = (),
+) -> list[Lesson]:
+    conversation = Conversation(id=new_id(), state=state)
+    history = History(conversation, turns, episodes, rewards or [0.0] * len(turns), is_told_whole)
     known = {one.id: its for one, its in zip(turns, tokens, strict=True) if its is not None}
-    lessons = lessons_of(history, known, words, generation_prompt=BEGIN, start_version=STABLE)
-    return [lesson.transition for lesson in lessons]
+    return list(
+        lessons_of(
+            history,
+            known,
+            words,
+            generation_prompt=BEGIN,
+            start_version=STABLE,
+            fences=fences,
+            too_stale=too_stale,
+        )
+    )
 
 
 THREE = (spoken("a", "b"), spoken("abc", "d"), spoken("abcde", "f"))
@@ -147,3 +173,40 @@ def test_all_episodes_of_a_conversation_are_held_out_together() -> None:
     first, second = transitions([turn(), turn()], [episode(EpisodeEnd.IDLE), episode(EpisodeEnd.CLOSED)], THREE[:2])
     assert first.episode != second.episode
     assert first.held_out_by == second.held_out_by
+
+
+@pytest.mark.parametrize("ended_by", [EpisodeEnd.CAP, EpisodeEnd.REJECTED])
+def test_what_was_said_of_the_whole_conversation_ends_it_whatever_cut_it(ended_by: EpisodeEnd) -> None:
+    (cut,) = lessons([turn()], [episode(ended_by)], THREE[:1], [1.0])
+    (told,) = lessons([turn()], [episode(ended_by)], THREE[:1], [1.0], is_told_whole=True)
+    assert (cut.transition.terminal, told.transition.terminal) == (False, True)
+
+
+def test_an_episode_that_goes_on_is_not_over_though_an_outcome_speaks_of_it() -> None:
+    (going_on,) = lessons([turn()], [episode(None)], THREE[:1], [1.0], is_told_whole=True)
+    assert not going_on.transition.terminal
+
+
+@pytest.mark.parametrize("state", [ConversationState.AWAITING, ConversationState.EXPIRED])
+def test_where_no_outcome_is_known_the_last_turn_is_left_out_and_the_one_before_bootstraps(
+    state: ConversationState,
+) -> None:
+    idle = episode(EpisodeEnd.IDLE)
+    first, second = lessons([turn(), turn(), turn()], [idle] * 3, THREE, [0.0, 0.5, 0.0], state=state)
+    assert [one.transition.terminal for one in (first, second)] == [False, False]
+    assert [one.transition.reward for one in (first, second)] == [0.0, 0.5]
+    assert second.transition.next_observation == "abcde"
+    assert lessons([turn()], [idle], THREE[:1], state=state) == []
+
+
+def test_a_reward_beyond_the_fences_teaches_as_the_fence_and_is_kept_as_the_ledger_has_it() -> None:
+    (lesson,) = lessons([turn()], [episode(EpisodeEnd.CLOSED)], THREE[:1], [500.0], fences=Fences(-4.0, 4.0))
+    assert (lesson.transition.reward, lesson.earned) == (4.0, 500.0)
+
+
+def test_what_a_version_said_long_ago_trains_the_critic_alone() -> None:
+    old = episode(EpisodeEnd.CLOSED, adapter=UUID(int=9))
+    (lesson,) = lessons([turn()], [old], THREE[:1], too_stale={UUID(int=9)})
+    assert not lesson.transition.trains_actor
+    (lesson,) = lessons([turn()], [old], THREE[:1], too_stale={STABLE})
+    assert lesson.transition.trains_actor
