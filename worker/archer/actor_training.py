@@ -113,13 +113,14 @@ class ActorTraining:
             yield counts * loss
 
     def objective(self, logprobs: Float[Tensor, "tokens"], tokens: TokenBatch, turns: int) -> Float[Tensor, ""]:
-        """The part of J_π that these tokens are, by the config's objective."""
-        config, advantage = self.config, self.advantage[tokens.table]
+        """The part of J_π that these tokens are, by the config's objective: a sum over turns, each by its weight."""
+        config, advantage, weight = self.config, self.advantage[tokens.table], self.table.weight[tokens.table]
         behaviour = self.table.behaviour_logprobs[tokens.table]
         if config.actor_objective == "awr":
-            return awr_loss(logprobs, advantage, turns, config.awr_beta, config.awr_max_weight)
+            return awr_loss(logprobs, advantage, turns, config.awr_beta, config.awr_max_weight, weight)
         if config.actor_objective == "imitation":
-            return imitation_loss(logprobs, (advantage > 0).float(), turns)
+            return imitation_loss(logprobs, weight * (advantage > 0), turns)
+        advantage = weight * advantage  # what clips looks at the ratio alone, so both are linear in it
         if config.actor_objective == "reinforce":
             return policy_gradient_loss(logprobs, behaviour, advantage, turns, config.max_importance_ratio)
         start = self.start[tokens.table]

@@ -83,16 +83,22 @@ def clipped_policy_loss(
 
 
 def awr_loss(
-    logprobs: Float[Tensor, "tokens"], advantage: Float[Tensor, "tokens"], turns: int, beta: float, max_weight: float
+    logprobs: Float[Tensor, "tokens"],
+    advantage: Float[Tensor, "tokens"],
+    turns: int,
+    beta: float,
+    max_weight: float,
+    weight: Float[Tensor, "tokens"] | float = 1.0,
 ) -> Float[Tensor, ""]:
     """Imitation of logged utterances, each weighted by how good it was.
 
-        J = - 1/B · Σ_b Σₜ min( exp(β A_b), m ) · log π(a_bt)        no gradient through A
+        J = - 1/B · Σ_b w_b · min( exp(β A_b), m ) · Σₜ log π(a_bt)        no gradient through A and w
 
     No weight is negative: a bad reply is imitated less, never pushed away. Larger β trusts the critic more; m keeps one
-    turn from being the whole batch. Tokens lie flat, `turns` is B. Peng et al. 2019 (AWR).
+    turn from being the whole batch; w is the turn's own weight, which must not sharpen exp(βA). Tokens lie flat,
+    `turns` is B. Peng et al. 2019 (AWR).
     """
-    return imitation_loss(logprobs, (beta * advantage).exp().clamp(max=max_weight), turns)
+    return imitation_loss(logprobs, weight * (beta * advantage).exp().clamp(max=max_weight), turns)
 
 
 def imitation_loss(

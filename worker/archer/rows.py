@@ -57,6 +57,7 @@ def build_table(transitions: Sequence[Transition], device: torch.device) -> Toke
         ),
         temperature=torch.tensor([turn.temperature for _, turn in actor_turns for _ in turn.completion_ids]).to(device),
         behaviour_logprobs=torch.tensor([x for _, turn in actor_turns for x in turn.behaviour_logprobs]).to(device),
+        weight=torch.tensor([turn.weight for _, turn in actor_turns for _ in turn.completion_ids]).to(device),
     )
 
 

@@ -42,6 +42,8 @@ class Transition:
     """next_observation as tokens; read after an episode's last turn alone, since before it the next prompt says so."""
     on_policy: bool = False
     """True: the very policy that the actor starts from sampled it, so μ needs no pass to measure."""
+    weight: float = 1.0
+    """How much it counts in the actor's steps: above 1 where conversations of its kind seldom get an outcome."""
 
     @property
     def held_out_by(self) -> str:
@@ -51,6 +53,8 @@ class Transition:
     def __post_init__(self) -> None:
         if not math.isfinite(self.reward):
             raise self._error(f"its reward is {self.reward}")
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise self._error(f"its weight is {self.weight}")
         if self.trains_actor:
             self._check_tokens()
 
@@ -86,6 +90,8 @@ class TokenTable(NamedTuple):
     turn: Int[Tensor, "tokens"]
     temperature: Float[Tensor, "tokens"]
     behaviour_logprobs: Float[Tensor, "tokens"]
+    weight: Float[Tensor, "tokens"]
+    """Its turn's, in the actor's steps."""
 
 
 class Features(NamedTuple):

@@ -230,6 +230,20 @@ def test_the_same_seed_gives_the_same_adapter_and_rewards_in_another_unit_nearly
     assert distance(weights(one), weights(hundredfold)) < 0.02 * distance(start, weights(one))
 
 
+def test_weights_move_the_actor_and_leave_the_critic_and_the_advantages_as_they_were(make_learner, config):
+    def loss(of_a, of_b):
+        """The actor's before its first step: w_a J_a + w_b J_b, if the advantages ignore the weights."""
+        learner = make_learner(replace(config, actor_epochs=1))
+        given = [replace(each, weight=of_a if each.episode == "a" else of_b) for each in good_and_bad()]
+        return learner.update(given).actor.loss, learner
+
+    (plain, unweighted), (doubled, _), (mixed, weighted) = loss(1.0, 1.0), loss(2.0, 1.0), loss(4.0, 0.5)
+    good = doubled - plain
+    assert mixed == pytest.approx(4 * good + 0.5 * (plain - good), rel=1e-4)
+    assert all(torch.equal(unweighted.critic.state()[name], w) for name, w in weighted.critic.state().items())
+    assert difference(weights(unweighted), weights(weighted)) > 0
+
+
 def test_a_seeded_update_is_the_one_that_was_written_down(make_learner, config):
     """A change of these numbers is a change of the algorithm: justify it in the commit that makes it."""
     learner = make_learner(config)

@@ -175,6 +175,15 @@ def test_advantage_weighted_regression_imitates_by_the_bounded_exponential():
     assert advantage.grad is None
 
 
+def test_a_turns_own_weight_multiplies_its_imitation_and_does_not_sharpen_it():
+    # w = 3 on e^(2·½) = e, and w = ½ on e¹⁰ cut at 20; B = 2.
+    logprobs, advantage = tensor([-1.0, -3.0], requires_grad=True), tensor([0.5, 5.0])
+    loss = awr_loss(logprobs, advantage, turns=2, beta=2.0, max_weight=20.0, weight=tensor([3.0, 0.5]))
+    assert loss.item() == pytest.approx((3 * math.e + 0.5 * 60) / 2)
+    loss.backward()
+    assert_close(logprobs.grad, -tensor([3 * math.e, 10.0]) / 2)
+
+
 def test_an_exponential_beyond_float32_is_the_bound_and_not_infinite():
     assert awr_loss(tensor([-1.0]), tensor([1000.0]), turns=1, beta=1.0, max_weight=20.0).item() == 20.0
 

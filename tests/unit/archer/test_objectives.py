@@ -96,6 +96,28 @@ def test_imitation_follows_the_chosen_replies_alike_and_no_other(actor, config):
     assert_close(fast, slow_gradient(actor, [third, [0.0, 0.0], third], turns), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "pushes"),
+    [
+        ({"actor_objective": "reinforce"}, [1.0, -1.0]),  # A
+        ({"actor_objective": "clipped"}, [1.0, -1.0]),  # A, since r = 1
+        ({"actor_objective": "awr"}, [math.e, 1 / math.e]),  # exp(A)
+        ({"actor_objective": "imitation", "actor_utterances": "fresh"}, [1.0, 0.0]),  # A > 0
+    ],
+    ids=lambda value: value.get("actor_objective") if isinstance(value, dict) else "",
+)
+def test_a_turns_weight_multiplies_its_share_of_the_gradient_whatever_the_objective(actor, config, changes, pushes):
+    logged = said(actor).view(2, 2).tolist()  # so that π/μ = 1
+    turns = [
+        replace(turn, weight=weight, behaviour_logprobs=tuple(logprobs))
+        for turn, weight, logprobs in zip(TURNS, (3.0, 0.25), logged, strict=True)
+    ]
+    fast = losses_gradient(actor, replace(config, **changes), GOOD_AND_BAD, turns=turns)
+    slow = slow_gradient(actor, [[-3.0 * pushes[0] / 2] * 2, [-0.25 * pushes[1] / 2] * 2], turns)
+    assert_close(fast, slow, rtol=1e-3, atol=1e-5)
+    assert fast.abs().max() > 1e-3
+
+
 def test_the_clipped_gradient_is_that_of_a_slow_loop(actor, config):
     # Seen from where the first reply was said less often by e^(-.1) and the second by e^(-.5): with A = 1 and clips of
     # .2 the first still pushes, with r = e^.1, the second has left the region. μ lies elsewhere: w = min(π₀/μ, 2).

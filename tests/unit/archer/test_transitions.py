@@ -11,6 +11,9 @@ from worker.archer.types import TransitionError
     [
         ({"reward": float("nan")}, "reward is nan"),
         ({"reward": float("inf")}, "reward is inf"),
+        ({"weight": 0.0}, "weight is 0.0"),
+        ({"weight": -1.0}, "weight is -1.0"),
+        ({"weight": float("inf")}, "weight is inf"),
         ({"prompt_ids": ()}, "without prompt"),
         ({"completion_ids": (), "behaviour_logprobs": ()}, "without prompt or completion"),
         ({"behaviour_logprobs": (-1.0,)}, "2 tokens have 1 log-probs"),
