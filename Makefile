@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,3 +75,6 @@ bench-late: install ## Outcomes that come late or poisoned, against who drops or
 
 bench-chat: ## Chat's latency while a learner step runs beside it, against without; needs a stack that `make up` started
 	$(BIN)/python -m bench.chat_while_learning
+
+bench-feedback: install ## Outcomes a second through POST /feedback and its batches, beside bare inserts
+	$(BIN)/python -m bench.feedback

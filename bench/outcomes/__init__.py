@@ -1,0 +1,1 @@
+"""What bench.feedback is made of: the servers, the rows, and the two loads, each a process of its own."""
