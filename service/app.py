@@ -23,7 +23,9 @@ from service.bodies import BodyLimit
 from service.chat import routes as chat_routes
 from service.conversations import routes as conversations_routes
 from service.feedback import routes as feedback_routes
+from service.feedback.taking import take
 from service.gateway import Gateway
+from service.gathering import Gathering
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
 from service.routing_table import RoutingTable, follow
@@ -97,6 +99,7 @@ async def _open(
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
+        outcomes=Gathering(database, take),
     )
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)

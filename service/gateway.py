@@ -1,10 +1,14 @@
-"""What one gateway process holds: database, engines, routing, keys, the secret. Made once, in app.py."""
+"""What one gateway process holds: database, engines, routing, keys, what waits to be written. Made once, in app.py."""
 
 from dataclasses import dataclass
 
+from core.domain.errors import NockError
 from core.domain.signatures import Signer
 from core.engine.pool import EnginePool
 from core.storage.database import Database
+from service.feedback.outcomes import Answer
+from service.feedback.schemas import FeedbackIn
+from service.gathering import Gathering
 from service.key_ring import KeyRing
 from service.routing_table import RoutingTable
 from service.settings import GatewaySettings
@@ -20,3 +24,4 @@ class Gateway:
     keys: KeyRing
     tokens: TokenMemory
     signer: Signer
+    outcomes: Gathering[FeedbackIn, Answer | NockError]

@@ -1,6 +1,5 @@
 """Move conversations through their states: open, awaiting, matured or expired. The caller holds the rows' locks."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from core.domain.maturity import next_change, state_after
 from core.domain.metrics import Metric
 from core.domain.outcome_chances import CERTAIN, kind_of
 from core.domain.rewards import Fold, fold
-from core.storage.models import Conversation, RewardEntry
+from core.storage.models import Conversation
 from core.storage.repositories import agents, clock, conversations, outcome_chances, rewards
 
 
@@ -34,9 +33,8 @@ class Declared:
 
 async def metrics_of(session: AsyncSession, told: Iterable[Conversation]) -> dict[UUID, Declared]:
     """The metrics of today of each agent that is spoken of."""
-    # The version first: metrics that change in between are stamped too old and settled once more, never too new.
-    versions = await agents.reward_versions(session, {conversation.agent_id for conversation in told})
-    return {agent: Declared(await agents.list_metrics(session, agent), version) for agent, version in versions.items()}
+    found = await agents.list_declared(session, {conversation.agent_id for conversation in told})
+    return {agent: Declared(metrics, version) for agent, (version, metrics) in found.items()}
 
 
 async def end(session: AsyncSession, conversation: Conversation, ended_by: EpisodeEnd) -> None:
@@ -116,12 +114,10 @@ async def folds_of(
     session: AsyncSession, told: Sequence[Conversation], declared: Mapping[UUID, Declared], now: datetime
 ) -> dict[UUID, Fold]:
     """The effective rewards of each."""
-    lines: dict[UUID, list[RewardEntry]] = defaultdict(list)
-    for line in await rewards.list_entries_of(session, [conversation.id for conversation in told]):
-        lines[line.conversation_id].append(line)
+    lines = await rewards.ledgers_of(session, [conversation.id for conversation in told])
     return {
         conversation.id: fold(
-            rewards.as_entries(lines[conversation.id]),
+            lines.get(conversation.id, ()),
             declared[conversation.agent_id].metrics,
             waited=_waited(conversation, now),
         )

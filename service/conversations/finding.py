@@ -11,6 +11,7 @@ from core.domain.errors import ConflictError, NockError, NotFoundError
 from core.domain.keys import Key
 from core.storage.models import Conversation
 from core.storage.repositories import agents, conversations
+from core.storage.repositories.conversations import Name
 
 Asked = tuple[str, str | None]
 """A conversation's id, and the agent that it is asked for with."""
@@ -26,28 +27,26 @@ async def find_conversation(session: AsyncSession, key: Key, name: str, agent: s
     (found,) = await find_conversations(session, await seen_agents(session, key), [(name, agent)])
     if isinstance(found, NockError):
         raise found
-    return found
+    return await conversations.get_conversation(session, found.id)
 
 
 async def find_conversations(
     session: AsyncSession, seen: Mapping[UUID, str], asked: Sequence[Asked]
-) -> list[Conversation | NockError]:
+) -> list[Name | NockError]:
     """In the order asked; for each that cannot be told, the error that says why."""
     own = {name: ids.parse(ids.Prefix.CONVERSATION, name) for name, _ in asked}
-    found: dict[str | UUID, list[Conversation]] = defaultdict(list)
+    found: dict[str | UUID, list[Name]] = defaultdict(list)
     by_client = [name for name, parsed in own.items() if parsed is None]
-    for row in await conversations.list_by_external_id(session, seen, by_client) if by_client else ():
+    for row in await conversations.list_names_by_external_id(session, seen, by_client) if by_client else ():
         assert row.external_id is not None
         found[row.external_id].append(row)
     by_service = [parsed for parsed in own.values() if parsed is not None]
-    for row in await conversations.list_by_id(session, by_service) if by_service else ():
+    for row in await conversations.list_names(session, by_service) if by_service else ():
         found[row.id].append(row)
     return [_the_one(name, agent, found[own[name] or name], seen) for name, agent in asked]
 
 
-def _the_one(
-    name: str, agent: str | None, found: Sequence[Conversation], seen: Mapping[UUID, str]
-) -> Conversation | NockError:
+def _the_one(name: str, agent: str | None, found: Sequence[Name], seen: Mapping[UUID, str]) -> Name | NockError:
     mine = [row for row in found if row.agent_id in seen and agent in (None, seen[row.agent_id])]
     if not mine:
         return NotFoundError(

@@ -65,13 +65,12 @@ async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     """Answer every post. Keys come before soundness: a repeated request is answered as it was the first time."""
     told = await conversations.lock_conversations(session, {post.target.conversation_id for post in posts})
     metrics = await settling.metrics_of(session, told.values())
-    await _repeat_answers(session, posts)
     now = await clock.instant(session)
-    await _write_entries(session, _open(posts), metrics, now)
-    await _claim_keys(session, _open(posts))
+    await _write_entries(session, posts, metrics, now)
+    claimed = await _claim_keys(session, [post for post in posts if post.entry is not None])
+    await _repeat_answers(session, [post for post in posts if post.entry is None and post.key not in claimed])
     appended = [post for post in _open(posts) if post.entry is not None]
-    session.add_all(post.entry for post in appended)
-    await session.flush()
+    await rewards.add_entries(session, [post.entry for post in appended if post.entry is not None])
     await _settle(session, appended, told, metrics, now)
     await _answer(session, appended, told)
     await _repeat_answers(session, _open(posts))
@@ -125,7 +124,7 @@ def _entry(
     now: datetime,
 ) -> RewardEntry:
     metric = find_metric(metrics, outcome.metric)
-    check_level(metric, of_turn=target.turn is not None)
+    check_level(metric, of_turn=target.turn_id is not None)
     value = check_value(metric, outcome.value)
     if outcome.occurred_at is not None and outcome.occurred_at > now + CLOCKS_DIFFER:
         raise InvalidValueError("occurred_at lies in the future.", code="in_the_future", param="occurred_at")
@@ -142,7 +141,7 @@ def _entry(
         id=ids.new_id(),
         agent_id=target.agent_id,
         conversation_id=target.conversation_id,
-        turn_id=target.turn.id if target.turn else None,
+        turn_id=target.turn_id,
         metric=metric.name,
         value=value,
         source=outcome.source,
@@ -156,8 +155,11 @@ def _superseded(outcome: Outcome) -> UUID | None:
     return None if outcome.supersedes is None else ids.parse(ids.Prefix.FEEDBACK, outcome.supersedes)
 
 
-async def _claim_keys(session: AsyncSession, posts: Sequence[Post]) -> None:
-    """Take each key for the first post that has it; the others, and those that came too late, lose their entry."""
+async def _claim_keys(session: AsyncSession, posts: Sequence[Post]) -> set[KeyName]:
+    """Take each key for the first post that has it; the others, and those that came too late, lose their entry.
+
+    Gives back what was taken now: its answer is yet to come.
+    """
     first: dict[KeyName, Post] = {}
     for post in posts:
         if post.key is not None:
@@ -166,6 +168,7 @@ async def _claim_keys(session: AsyncSession, posts: Sequence[Post]) -> None:
     for post in posts:
         if post.key is not None and (post.key not in claimed or first[post.key] is not post):
             post.entry = None
+    return claimed
 
 
 async def _settle(

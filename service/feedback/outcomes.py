@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ class Outcome:
     @property
     def body_hash(self) -> bytes:
         """The same for the same outcome, however its JSON was spelt."""
-        fields = {STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        fields = {STORED_NAMES.get(name, name): getattr(self, name) for name in self.__slots__}
         fields["occurred_at"] = self.occurred_at and self.occurred_at.astimezone(UTC).isoformat()
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()

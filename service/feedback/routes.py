@@ -2,23 +2,23 @@
 
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.errors import NockError, NotFoundError
-from core.domain.keys import Key
+from core.domain.errors import NockError
 from core.storage.repositories import rewards
 from service import metrics
 from service.bodies import StrictRoute
 from service.dependencies import FeedbackKeyDep, GatewayDep, SessionDep
-from service.errors import ErrorBody, ErrorDetail, as_invalid_value, status_of
+from service.errors import ErrorBody, as_invalid_value, status_of
 from service.feedback import dead_letters
 from service.feedback.giving import give
-from service.feedback.outcomes import Answer, Outcome
+from service.feedback.outcomes import Answer
 from service.feedback.retracting import retract
-from service.feedback.schemas import BatchIn, BatchItem, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
+from service.feedback.schemas import BatchIn, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
+from service.feedback.taking import outcome, take
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
@@ -31,19 +31,18 @@ router = APIRouter(prefix="/feedback", tags=["feedback"], route_class=StrictRout
 @router.post("", status_code=201, response_model=FeedbackOut, responses=ERRORS | REPEATED)
 async def give_feedback(body: FeedbackIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
     """Say how a turn or a conversation ended. 201: stored; 200: this key was stored before, the first answer again."""
-    async with gateway.database.transaction() as session:
-        (answer,) = await _give(session, key, [body])
-    return _respond(answer)
+    return _respond(await gateway.outcomes.ask(key, body))
 
 
-@router.post("/batch", response_model_exclude_unset=True, responses=ERRORS)
-async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackKeyDep) -> BatchOut:
+@router.post("/batch", response_model=BatchOut, responses=ERRORS)
+async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
     """Say many at once: a status each, in order. They are stored together, so that a retry finds all or none."""
     read = [_read(entry) for entry in body.entries]
     async with gateway.database.transaction() as session:
-        given = iter(await _give(session, key, [one for one in read if isinstance(one, FeedbackIn)]))
+        given = iter(await take(session, key, [one for one in read if isinstance(one, FeedbackIn)]))
     answers = [next(given) if isinstance(one, FeedbackIn) else one for one in read]
-    return BatchOut(data=[_item(answer) for answer in answers])
+    # Not through BatchOut: a thousand stored answers would be read once more only to be written.
+    return Response(orjson.dumps({"data": [_item(answer) for answer in answers]}), media_type="application/json")
 
 
 @router.delete("/{feedback_id}", response_model=FeedbackOut, responses=ERRORS)
@@ -83,19 +82,10 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
         body = _read(letter.body)
         if isinstance(body, NockError):
             raise body
-        (answer,) = await give(session, dead_letters.as_its_sender(key, letter), [_outcome(body)])
+        (answer,) = await give(session, dead_letters.as_its_sender(key, letter), [outcome(body)])
         if isinstance(answer, Answer):
             await session.delete(letter)
     return _respond(answer)
-
-
-async def _give(session: AsyncSession, key: Key, bodies: list[FeedbackIn]) -> list[Answer | NockError]:
-    """Store what can be joined; keep what cannot as dead letters, in the same transaction."""
-    answers = await give(session, key, [_outcome(body) for body in bodies])
-    for body, answer in zip(bodies, answers, strict=True):
-        if isinstance(answer, NotFoundError):
-            dead_letters.keep(session, key, body.model_dump(mode="json"), answer)
-    return answers
 
 
 def _read(entry: dict[str, Any]) -> FeedbackIn | NockError:
@@ -103,10 +93,6 @@ def _read(entry: dict[str, Any]) -> FeedbackIn | NockError:
         return FeedbackIn.model_validate(entry)
     except ValidationError as error:
         return as_invalid_value(error.errors())
-
-
-def _outcome(body: FeedbackIn) -> Outcome:
-    return Outcome(**{name: getattr(body, name) for name in Outcome.__slots__})
 
 
 def _respond(answer: Answer | NockError) -> Response:
@@ -118,12 +104,12 @@ def _respond(answer: Answer | NockError) -> Response:
     return Response(told, status, media_type="application/json")
 
 
-def _item(answer: Answer | NockError) -> BatchItem:
+def _item(answer: Answer | NockError) -> dict[str, Any]:
     status = _status(answer)
     metrics.FEEDBACK.labels(str(status)).inc()
     if isinstance(answer, NockError):
-        return BatchItem(status=status, error=ErrorDetail(code=answer.code, message=answer.message, param=answer.param))
-    return BatchItem(status=status, **answer.fields)
+        return {"status": status, "error": {"code": answer.code, "message": answer.message, "param": answer.param}}
+    return {"status": status, **answer.fields}
 
 
 def _status(answer: Answer | NockError) -> int:

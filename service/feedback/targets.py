@@ -8,19 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
 from core.domain.errors import InvalidValueError, NockError, NotFoundError
-from core.storage.models import Conversation, Turn
 from core.storage.repositories import turns
+from core.storage.repositories.conversations import Name
+from core.storage.repositories.turns import Place
 from service.conversations.finding import find_conversations
 from service.feedback.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`turn` None means the conversation as a whole."""
+    """`turn_id` None means the conversation as a whole."""
 
     agent_id: UUID
     conversation_id: UUID
-    turn: Turn | None
+    turn_id: UUID | None
 
 
 async def find_targets(
@@ -41,24 +42,24 @@ async def find_targets(
     return targets
 
 
-async def _find_turns(session: AsyncSession, outcomes: Sequence[Outcome]) -> dict[str, Turn]:
+async def _find_turns(session: AsyncSession, outcomes: Sequence[Outcome]) -> dict[str, Place]:
     parsed = {one.turn_id: ids.parse(ids.Prefix.TURN, one.turn_id) for one in outcomes if one.turn_id is not None}
     wanted = {turn_id: name for name, turn_id in parsed.items() if turn_id is not None}
-    return {wanted[turn.id]: turn for turn in await turns.list_by_id(session, wanted)} if wanted else {}
+    return {wanted[turn.id]: turn for turn in await turns.list_places(session, wanted)} if wanted else {}
 
 
 def _target(
-    outcome: Outcome, turn: Turn | None, conversation: Conversation | NockError | None, seen: Mapping[UUID, str]
+    outcome: Outcome, turn: Place | None, conversation: Name | NockError | None, seen: Mapping[UUID, str]
 ) -> Target | NockError:
     if outcome.turn_id is not None:
         agent = seen.get(turn.agent_id) if turn is not None else None
         if turn is None or agent is None or outcome.agent not in (None, agent):
             return NotFoundError(f"There is no turn {outcome.turn_id}.", code="turn_not_found", param="turn_id")
         if conversation is None:
-            return Target(turn.agent_id, turn.conversation_id, turn)
+            return Target(turn.agent_id, turn.conversation_id, turn.id)
     if isinstance(conversation, NockError):
         return conversation
     assert conversation is not None  # the schema saw to it that something is named
     if turn is not None and turn.conversation_id != conversation.id:
         return InvalidValueError("The turn is not one of this conversation.", code="turn_elsewhere", param="turn_id")
-    return Target(conversation.agent_id, conversation.id, turn)
+    return Target(conversation.agent_id, conversation.id, None if turn is None else turn.id)

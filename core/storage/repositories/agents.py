@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import metrics
 from core.domain.errors import ConflictError, NotFoundError
 from core.storage.models import Agent, Metric
+from core.storage.repositories.arrays import is_among
 
 
 async def find_agent(session: AsyncSession, name: str) -> Agent | None:
@@ -45,9 +46,23 @@ async def list_agents(session: AsyncSession) -> Sequence[Agent]:
     return (await session.scalars(select(Agent).order_by(Agent.name))).all()
 
 
-async def reward_versions(session: AsyncSession, agent_ids: Collection[UUID]) -> dict[UUID, int]:
-    found = await session.execute(select(Agent.id, Agent.reward_version).where(Agent.id.in_(agent_ids)))
-    return {row.id: row.reward_version for row in found}
+async def list_declared(
+    session: AsyncSession, agent_ids: Collection[UUID]
+) -> dict[UUID, tuple[int, list[metrics.Metric]]]:
+    """Of each agent its reward version and its metrics in their newest versions, both as of one moment."""
+    statement = (
+        select(Agent.id, Agent.reward_version, Metric)
+        .join(Metric, Metric.agent_id == Agent.id, isouter=True)
+        .where(is_among(Agent.id, agent_ids))
+        .ext(distinct_on(Agent.id, Metric.name))
+        .order_by(Agent.id, Metric.name, Metric.version.desc())
+    )
+    found: dict[UUID, tuple[int, list[metrics.Metric]]] = {}
+    for agent, version, row in await session.execute(statement):
+        _, declared = found.setdefault(agent, (version, []))
+        if row is not None and not row.dropped:
+            declared.append(_as_metric(row))
+    return found
 
 
 async def list_metrics(session: AsyncSession, agent_id: UUID) -> list[metrics.Metric]:

@@ -1,16 +1,18 @@
 """Conversations and episodes."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.storage.models import Agent, Conversation, Episode, Turn
+from core.storage.repositories.arrays import is_among
 
 
 async def find_conversation(session: AsyncSession, agent_id: UUID, external_id: str) -> Conversation | None:
@@ -24,18 +26,39 @@ async def find_conversation_by_id(session: AsyncSession, conversation_id: UUID) 
     return await session.get(Conversation, conversation_id)
 
 
+async def get_conversation(session: AsyncSession, conversation_id: UUID) -> Conversation:
+    return await session.get_one(Conversation, conversation_id)
+
+
 async def list_by_id(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[Conversation]:
-    return (await session.scalars(select(Conversation).where(Conversation.id.in_(conversation_ids)))).all()
+    return (await session.scalars(select(Conversation).where(is_among(Conversation.id, conversation_ids)))).all()
 
 
-async def list_by_external_id(
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What tells a conversation from others."""
+
+    id: UUID
+    agent_id: UUID
+    external_id: str | None
+
+
+async def list_names(session: AsyncSession, conversation_ids: Collection[UUID]) -> list[Name]:
+    """Those of the conversations that there are, without what else stands in their rows."""
+    return await _names(session, is_among(Conversation.id, conversation_ids))
+
+
+async def list_names_by_external_id(
     session: AsyncSession, agent_ids: Collection[UUID], external_ids: Collection[str]
-) -> Sequence[Conversation]:
+) -> list[Name]:
     """Conversations of these agents that clients named so."""
-    statement = select(Conversation).where(
-        Conversation.agent_id.in_(agent_ids), Conversation.external_id.in_(external_ids)
-    )
-    return (await session.scalars(statement)).all()
+    agents, names = is_among(Conversation.agent_id, agent_ids), is_among(Conversation.external_id, external_ids)
+    return await _names(session, and_(agents, names))
+
+
+async def _names(session: AsyncSession, which: ColumnElement[bool]) -> list[Name]:
+    statement = select(Conversation.id, Conversation.agent_id, Conversation.external_id).where(which)
+    return [Name(*row) for row in await session.execute(statement)]
 
 
 async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Conversation]:
@@ -78,7 +101,7 @@ async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Con
 async def lock_conversations(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Conversation]:
     """The rows, locked one after the other in the order of their ids, so that two such requests never block each
     other for ever."""
-    statement = select(Conversation).where(Conversation.id.in_(conversation_ids)).order_by(Conversation.id)
+    statement = select(Conversation).where(is_among(Conversation.id, conversation_ids)).order_by(Conversation.id)
     statement = statement.with_for_update().execution_options(populate_existing=True)
     return {row.id: row for row in await session.scalars(statement)}
 
@@ -136,7 +159,7 @@ async def count_turns_of_newest(session: AsyncSession, conversation_ids: Collect
     """The turns of each one's newest episode."""
     statement = (
         select(Episode.conversation_id, Episode.turn_count)
-        .where(Episode.conversation_id.in_(conversation_ids))
+        .where(is_among(Episode.conversation_id, conversation_ids))
         .ext(distinct_on(Episode.conversation_id))
         .order_by(Episode.conversation_id, Episode.ordinal.desc())
     )
@@ -145,7 +168,7 @@ async def count_turns_of_newest(session: AsyncSession, conversation_ids: Collect
 
 async def end_episodes(session: AsyncSession, conversation_ids: Collection[UUID], ended_by: EpisodeEnd) -> None:
     """End what is open; an episode that ended before keeps its reason."""
-    await _end_all(session, Episode.conversation_id.in_(conversation_ids), ended_by)
+    await _end_all(session, is_among(Episode.conversation_id, conversation_ids), ended_by)
 
 
 async def end_episode(session: AsyncSession, episode_id: UUID, ended_by: EpisodeEnd) -> None:
@@ -165,7 +188,7 @@ async def _end_all(session: AsyncSession, which: ColumnElement[bool], ended_by: 
     is_open = Episode.ended_at.is_(None)
     locked = await session.scalars(select(Episode.id).where(which, is_open).order_by(Episode.id).with_for_update())
     await session.execute(
-        update(Episode).where(Episode.id.in_(locked.all()), is_open).values(ended_at=func.now(), ended_by=ended_by)
+        update(Episode).where(is_among(Episode.id, locked), is_open).values(ended_at=func.now(), ended_by=ended_by)
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.sampling import Learnable
 from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn, Turn
 from core.storage.models.base import Json
+from core.storage.repositories.arrays import is_among
 
 
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
@@ -215,7 +216,7 @@ async def teaching_of(session: AsyncSession, conversation_ids: Collection[UUID])
             func.bool_or(Turn.learnable != Learnable.NONE),
             func.bool_or(taught),
         )
-        .where(Turn.conversation_id.in_(conversation_ids))
+        .where(is_among(Turn.conversation_id, conversation_ids))
         .group_by(Turn.conversation_id)
     )
     return {row[0]: Teaching(row[1], row[2]) for row in await session.execute(statement)}

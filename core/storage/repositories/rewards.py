@@ -1,16 +1,18 @@
 """The reward ledger."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import and_, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.rewards import Entry
 from core.storage.models import DeadLetter, IdempotencyKey, RewardEntry
+from core.storage.repositories.arrays import is_among, rows_of
 
 KeyName = tuple[UUID, str]
 """An agent's id, and what the client calls the request."""
@@ -24,24 +26,61 @@ async def list_entries(session: AsyncSession, conversation_id: UUID) -> Sequence
 
 async def list_entries_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> Sequence[RewardEntry]:
     """All entries about several conversations, in the ledger's order."""
-    statement = select(RewardEntry).where(RewardEntry.conversation_id.in_(list(conversation_ids)))
+    statement = select(RewardEntry).where(is_among(RewardEntry.conversation_id, conversation_ids))
     return (await session.scalars(statement.order_by(RewardEntry.sequence))).all()
+
+
+async def ledgers_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> dict[UUID, list[Entry]]:
+    """The same as the domain folds them, by conversation; one without entries is not there."""
+    statement = select(
+        RewardEntry.conversation_id,
+        RewardEntry.id,
+        RewardEntry.turn_id,
+        RewardEntry.metric,
+        RewardEntry.source,
+        RewardEntry.value,
+        RewardEntry.supersedes,
+        RewardEntry.retracts,
+    ).where(is_among(RewardEntry.conversation_id, conversation_ids))
+    found: dict[UUID, list[Entry]] = defaultdict(list)
+    for conversation, *fields in await session.execute(statement.order_by(RewardEntry.sequence)):
+        found[conversation].append(Entry(*fields))
+    return found
+
+
+async def add_entries(session: AsyncSession, entries: Sequence[RewardEntry]) -> None:
+    """Append to the ledger, in this order, by one statement."""
+    if not entries:
+        return
+    columns = [
+        RewardEntry.id,
+        RewardEntry.agent_id,
+        RewardEntry.conversation_id,
+        RewardEntry.turn_id,
+        RewardEntry.metric,
+        RewardEntry.value,
+        RewardEntry.source,
+        RewardEntry.supersedes,
+        RewardEntry.retracts,
+        RewardEntry.comment,
+        RewardEntry.occurred_at,
+    ]
+    given = rows_of({column: [getattr(entry, column.key) for entry in entries] for column in columns})
+    await session.execute(insert(RewardEntry).from_select([column.key for column in columns], select(given)))
 
 
 async def find_entry(session: AsyncSession, entry_id: UUID) -> RewardEntry | None:
     return await session.get(RewardEntry, entry_id)
 
 
-def as_entries(rows: Sequence[RewardEntry]) -> list[Entry]:
-    """The ledger's lines as the domain folds them."""
-    return [Entry(row.id, row.turn_id, row.metric, row.source, row.value, row.supersedes, row.retracts) for row in rows]
-
-
 async def list_keys(session: AsyncSession, names: Collection[KeyName]) -> dict[KeyName, IdempotencyKey]:
     """Those of the keys that are used up, with what they stand for."""
     if not names:
         return {}
-    statement = select(IdempotencyKey).where(tuple_(IdempotencyKey.agent_id, IdempotencyKey.key).in_(names))
+    agents, keys = zip(*names, strict=True)
+    asked = rows_of({IdempotencyKey.agent_id: agents, IdempotencyKey.key: keys})
+    is_asked = and_(IdempotencyKey.agent_id == asked.c.agent_id, IdempotencyKey.key == asked.c.key)
+    statement = select(IdempotencyKey).join(asked, is_asked).execution_options(populate_existing=True)
     return {(row.agent_id, row.key): row for row in await session.scalars(statement)}
 
 
@@ -53,24 +92,41 @@ async def claim_keys(session: AsyncSession, body_hashes: Mapping[KeyName, bytes]
     """
     if not body_hashes:
         return set()
-    rows = [
-        {"agent_id": agent_id, "key": key, "body_hash": body_hash, "answer": {}}
-        for (agent_id, key), body_hash in sorted(body_hashes.items())
-    ]
-    statement = insert(IdempotencyKey).values(rows).on_conflict_do_nothing()
-    taken = await session.execute(statement.returning(IdempotencyKey.agent_id, IdempotencyKey.key))
-    return {(row.agent_id, row.key) for row in taken}
+    ordered = sorted(body_hashes)
+    given = rows_of(
+        {
+            IdempotencyKey.agent_id: [agent_id for agent_id, _ in ordered],
+            IdempotencyKey.key: [key for _, key in ordered],
+            IdempotencyKey.body_hash: [body_hashes[name] for name in ordered],
+            IdempotencyKey.answer: [{}] * len(ordered),
+        }
+    )
+    statement = insert(IdempotencyKey).from_select(["agent_id", "key", "body_hash", "answer"], select(given))
+    taken = statement.on_conflict_do_nothing().returning(IdempotencyKey.agent_id, IdempotencyKey.key)
+    return {(row.agent_id, row.key) for row in await session.execute(taken)}
 
 
 async def answer_keys(session: AsyncSession, answers: Mapping[KeyName, dict[str, Any]]) -> None:
     """Store what each claimed key's request was told."""
-    rows = [{"agent_id": agent_id, "key": key, "answer": answer} for (agent_id, key), answer in answers.items()]
-    if rows:
-        await session.execute(update(IdempotencyKey), rows)
+    if not answers:
+        return
+    given = rows_of(
+        {
+            IdempotencyKey.agent_id: [agent_id for agent_id, _ in answers],
+            IdempotencyKey.key: [key for _, key in answers],
+            IdempotencyKey.answer: list(answers.values()),
+        }
+    )
+    await session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.agent_id == given.c.agent_id, IdempotencyKey.key == given.c.key)
+        .values(answer=given.c.answer)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def list_by_id(session: AsyncSession, entry_ids: Collection[UUID]) -> dict[UUID, RewardEntry]:
-    statement = select(RewardEntry).where(RewardEntry.id.in_(entry_ids))
+    statement = select(RewardEntry).where(is_among(RewardEntry.id, entry_ids))
     return {row.id: row for row in await session.scalars(statement)}
 
 

@@ -1,16 +1,29 @@
 """Turns and their tokens."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.models import Episode, Turn, TurnTokens
+from core.storage.repositories.arrays import is_among
 
 
-async def list_by_id(session: AsyncSession, turn_ids: Collection[UUID]) -> Sequence[Turn]:
-    return (await session.scalars(select(Turn).where(Turn.id.in_(turn_ids)))).all()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a turn belongs."""
+
+    id: UUID
+    agent_id: UUID
+    conversation_id: UUID
+
+
+async def list_places(session: AsyncSession, turn_ids: Collection[UUID]) -> list[Place]:
+    """Those of the turns that there are, without what was said."""
+    statement = select(Turn.id, Turn.agent_id, Turn.conversation_id).where(is_among(Turn.id, turn_ids))
+    return [Place(*row) for row in await session.execute(statement)]
 
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:
