@@ -16,7 +16,7 @@ from core.engine.pool import EnginePool, open_pool
 from core.settings import DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
-from service import errors, health, openapi
+from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
 from service.bodies import BodyLimit
@@ -75,6 +75,7 @@ def create_app(
     ):
         app.include_router(routes.router)
     openapi.describe(app)
+    cors.allow(app, settings.origins)
     return app
 
 

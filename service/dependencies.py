@@ -1,17 +1,23 @@
 """What routes ask for: the gateway's parts, a session that commits before the answer leaves, a key with a scope."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.domain import feedback_tokens
 from core.domain.errors import NotAllowedError, NotAuthenticatedError, NotFoundError
+from core.domain.feedback_tokens import FeedbackToken
 from core.domain.keys import Key, Scope
 from service.gateway import Gateway
 
-bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer nk_…`")
+bearer = HTTPBearer(
+    auto_error=False, description="`Authorization: Bearer nk_…`; `POST /feedback` takes a reply's `nkf_…` too."
+)
+Given = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
 
 def get_gateway(request: Request) -> Gateway:
@@ -31,7 +37,7 @@ SessionDep = Annotated[AsyncSession, Depends(open_session, scope="function")]
 """One transaction a request; `scope="function"` commits it before the answer leaves, so that 201 means stored."""
 
 
-async def get_key(gateway: GatewayDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> Key:
+async def get_key(gateway: GatewayDep, given: Given) -> Key:
     if given is None or not given.credentials:
         raise NotAuthenticatedError("Send an API key: `Authorization: Bearer nk_…`.", code="missing_api_key")
     return await gateway.keys.find(given.credentials)
@@ -56,6 +62,16 @@ TurnKeyDep = Annotated[Key, Depends(needs(Scope.CHAT, Scope.ADMIN))]
 CloseKeyDep = Annotated[Key, Depends(needs(Scope.CHAT, Scope.FEEDBACK, Scope.ADMIN))]
 FeedbackKeyDep = Annotated[Key, Depends(needs(Scope.FEEDBACK))]
 AdminKeyDep = Annotated[Key, Depends(needs(Scope.ADMIN))]
+
+
+async def get_feedback_sender(gateway: GatewayDep, given: Given) -> Key | FeedbackToken:
+    """Who posts an outcome: a key with the scope, or the holder of a turn's token."""
+    if given is not None and given.credentials.startswith(feedback_tokens.PREFIX):
+        return feedback_tokens.read(gateway.signer, given.credentials, datetime.now(UTC))
+    return await needs(Scope.FEEDBACK)(await get_key(gateway, given))
+
+
+FeedbackSenderDep = Annotated[Key | FeedbackToken, Depends(get_feedback_sender)]
 
 
 def check_sees(key: Key, agent: str, code: str = "agent_not_found") -> None:

@@ -1,8 +1,12 @@
 """The gateway's own settings."""
 
-from pydantic import Field, SecretStr
+import re
+
+from pydantic import Field, SecretStr, field_validator
 
 from core.settings import Settings
+
+ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")
 
 
 class GatewaySettings(Settings):
@@ -32,5 +36,27 @@ class GatewaySettings(Settings):
     token_memory: int = Field(default=2000, ge=0)
     """Conversations whose latest tokens a gateway keeps in memory: their turns store only what is new in the prompt."""
 
+    cors_origins: str | None = None
+    """Web pages that may chat and give feedback from a browser: origins as `https://shop.example`, comma between
+    several; `*` is any page. Cookies are never taken."""
+
     bootstrap_admin_key: SecretStr | None = None
     """A secret (`nk_…`) that becomes an admin key at start where the database has no key yet; used once."""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def names_origins(cls, origins: str | None) -> str | None:
+        for origin in _listed(origins):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write https://shop.example, in small letters, without a path"
+                )
+        return origins
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return _listed(self.cors_origins)
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -112,6 +112,19 @@ def check_metric(metric: Metric) -> None:
     check_value(metric, metric.missing)
 
 
+def check_browser_metric(declared: Sequence[Metric], name: str) -> None:
+    """Raise InvalidValueError for a metric that one browser could outweigh everybody with, or that is of no turn."""
+    metric, why = by_name(declared).get(name), None
+    if metric is None:
+        why = "is not one of the agent's"
+    elif metric.kind is not MetricKind.BOOLEAN and (metric.low is None or metric.high is None):
+        why = "must be a boolean, or a float with low and high, for browsers to say it"
+    elif metric.level is Level.CONVERSATION:
+        why = "is of whole conversations, and browsers speak of turns"
+    if why is not None:
+        raise InvalidValueError(f"Metric {name!r} {why}.", code="unfit_browser_metric", param="browser_metric")
+
+
 def check_level(metric: Metric, *, of_turn: bool) -> None:
     """Raise InvalidValueError for a value of the other level."""
     if metric.level is Level.TURN and not of_turn:

@@ -67,6 +67,7 @@ class AgentChange(BaseModel):
     idle_seconds: Annotated[float, Field(gt=0)] | None = None
     schedule: Schedule | None = None
     learner: dict[str, Any] | None = None
+    browser_metric: ShortText | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -94,6 +95,7 @@ class AgentOut(BaseModel):
     idle_seconds: float
     schedule: dict[str, Any]
     learner: dict[str, Any]
+    browser_metric: str | None
     created_at: datetime
     updated_at: datetime
 

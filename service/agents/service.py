@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.adapters import BASE_NUMBER, AdapterState
 from core.domain.errors import ConflictError
 from core.domain.ids import new_id
-from core.domain.metrics import Metric, check_metric
+from core.domain.metrics import Metric, check_browser_metric, check_metric
 from core.storage.models import AdapterVersion, Agent, Rollout
 from core.storage.repositories import adapters, agents, rollouts
 
@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "idle_seconds": 3600.0,
     "schedule": {"enabled": True, "min_conversations": 24, "min_seconds": 900.0},
     "learner": {},
+    "browser_metric": None,
 }
 
 
@@ -36,6 +37,7 @@ async def create(
     except IntegrityError as error:
         raise ConflictError(f"There is an agent {name!r} already.", code="agent_exists", param="name") from error
     await agents.declare_metrics(session, agent, _checked(metrics))
+    await _check_browser_metric(session, agent)
     base = await adapters.add_version(
         session, AdapterVersion(id=new_id(), agent_id=agent.id, number=BASE_NUMBER, state=AdapterState.STABLE)
     )
@@ -59,11 +61,18 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
         setattr(agent, field, value)
     if metrics is not None:
         await agents.declare_metrics(session, agent, _checked(metrics))
+    await _check_browser_metric(session, agent)
     agent.updated_at = func.now()
     await session.flush()
     await rollouts.announce(session)
     await session.refresh(agent)
     return agent
+
+
+async def _check_browser_metric(session: AsyncSession, agent: Agent) -> None:
+    """After every change: new metrics may take away or open up what browsers say."""
+    if agent.browser_metric is not None:
+        check_browser_metric(await agents.list_metrics(session, agent.id), agent.browser_metric)
 
 
 def _checked(metrics: Sequence[Metric]) -> Sequence[Metric]:

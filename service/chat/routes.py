@@ -13,6 +13,7 @@ from core.domain.errors import NotFoundError
 from core.domain.keys import Scope
 from service.bodies import StrictRoute
 from service.chat import presenting, service
+from service.chat.headers import DESCRIBED
 from service.chat.schemas import ChatCompletionIn, ChatIn, ChatOut, ModelCard, ModelList
 from service.chat.service import Ask, Repeated
 from service.chat.streaming import EventStream, TurnStream
@@ -22,6 +23,9 @@ from service.errors import ErrorBody, OpenAIErrorBody
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 413, 502, 503, 504)
 }
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (401, 403, 404, 413, 422, 502, 503, 504)
+}
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
 
@@ -30,6 +34,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "OpenAI's chat completion, or its chunks as server-sent events.",
         "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}},
+        "headers": DESCRIBED,
     }
 }
 
@@ -82,8 +87,8 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
     return ModelList(data=[ModelCard(id=agent.name, created=int(agent.created_at.timestamp())) for agent in agents])
 
 
-@router.post("/chat", responses={status: {"model": ErrorBody} for status in (401, 403, 404, 413, 422, 502, 503, 504)})
-async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep) -> ChatOut:
+@router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})
+async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
     said: list[Message] = []
     user = body.user
@@ -103,6 +108,7 @@ async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep) -> ChatOut:
         raw, turn = await service.answer(gateway, turn)
         reply = raw["choices"][0]["message"]
     headers = turn.headers
+    response.headers.update(headers)
     return ChatOut(
         conversation_id=headers["X-Conversation-Id"],
         turn_id=headers["X-Turn-Id"],

@@ -1,18 +1,18 @@
 """One turn: find its place, have the engine speak without a transaction open, record exactly what was sampled."""
 
 import time
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from core.domain import ids
+from core.domain import feedback_tokens, ids
 from core.domain.adapters import AdapterName, parse_adapter_name
 from core.domain.conversations import Message, storable
 from core.domain.errors import EngineError, NotAllowedError, NotFoundError
 from core.domain.keys import Key, Scope
 from core.engine.generation import Generation
-from core.storage.models import Conversation, Turn
+from core.storage.models import Agent, Conversation, Turn
 from core.storage.repositories import adapters, conversations, turns
 from core.storage.repositories.rollouts import Route
 from service import metrics
@@ -48,6 +48,8 @@ class OpenTurn:
     place: identity.Place | None
     heads: identity.Heads
     body: dict[str, Any]
+    feedback_token: str | None
+    """What lets the browser that gets the reply say how good it was."""
 
     @property
     def public_id(self) -> str:
@@ -58,7 +60,7 @@ class OpenTurn:
         headers = {"X-Turn-Id": self.public_id, "X-Adapter": str(self.adapter)}
         if self.place is not None:
             headers["X-Conversation-Id"] = ids.public(ids.Prefix.CONVERSATION, self.place.conversation.id)
-        return headers
+        return headers | _token_header(self.feedback_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,20 @@ class Repeated:
 
     turn: Turn
     adapter: AdapterName
+    feedback_token: str | None
 
     @property
     def headers(self) -> dict[str, str]:
-        return {
+        headers = {
             "X-Turn-Id": ids.public(ids.Prefix.TURN, self.turn.id),
             "X-Adapter": str(self.adapter),
             "X-Conversation-Id": ids.public(ids.Prefix.CONVERSATION, self.turn.conversation_id),
         }
+        return headers | _token_header(self.feedback_token)
+
+
+def _token_header(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"X-Feedback-Token": token}
 
 
 def find_route(gateway: Gateway, key: Key, model: str) -> tuple[Route, AdapterName | None]:
@@ -106,10 +114,18 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
             window = timedelta(seconds=0 if pinned else gateway.settings.retry_window_seconds)
             found = await identity.find_or_open(session, speaker, heads, window)
             if isinstance(found, Turn):
-                return Repeated(found, await _version_of(session, found))
+                return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
             place = await identity.take_place(session, found, messages, heads, stable, pinned)
     adapter = place.adapter if place else (pinned or stable)[1]
-    return OpenTurn(ids.new_id(), route, adapter, place, heads, _engine_body(route, adapter, ask))
+    turn_id = ids.new_id()
+    token = None if place is None else _feedback_token(gateway, agent, turn_id)
+    return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), token)
+
+
+def _feedback_token(gateway: Gateway, agent: Agent, turn_id: UUID) -> str | None:
+    if agent.browser_metric is None:
+        return None
+    return feedback_tokens.issue(gateway.signer, turn_id, agent.browser_metric, datetime.now(UTC))
 
 
 async def _version_of(session: Any, turn: Turn) -> AdapterName:
@@ -166,7 +182,7 @@ async def record(gateway: Gateway, turn: OpenTurn, generation: Generation, timin
         place = await recording.commit(
             gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
         )
-    return OpenTurn(turn.id, turn.route, turn.adapter, place, turn.heads, turn.body)
+    return replace(turn, place=place)
 
 
 async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> tuple[list[Message], str | None]:

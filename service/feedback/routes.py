@@ -8,12 +8,14 @@ from pydantic import ValidationError
 
 from core.domain import ids
 from core.domain.errors import NockError
+from core.domain.feedback_tokens import FeedbackToken
 from core.storage.repositories import rewards
 from service import metrics
 from service.bodies import StrictRoute
-from service.dependencies import FeedbackKeyDep, GatewayDep, SessionDep
+from service.dependencies import FeedbackKeyDep, FeedbackSenderDep, GatewayDep, SessionDep
 from service.errors import ErrorBody, as_invalid_value, status_of
 from service.feedback import dead_letters
+from service.feedback.browsing import give_by_token
 from service.feedback.giving import give
 from service.feedback.outcomes import Answer
 from service.feedback.retracting import retract
@@ -29,9 +31,16 @@ router = APIRouter(prefix="/feedback", tags=["feedback"], route_class=StrictRout
 
 
 @router.post("", status_code=201, response_model=FeedbackOut, responses=ERRORS | REPEATED)
-async def give_feedback(body: FeedbackIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
-    """Say how a turn or a conversation ended. 201: stored; 200: this key was stored before, the first answer again."""
-    return _respond(await gateway.outcomes.ask(key, body))
+async def give_feedback(body: FeedbackIn, gateway: GatewayDep, sender: FeedbackSenderDep) -> Response:
+    """Say how a turn or a conversation ended. 201: stored; 200: it was stored before, the first answer again.
+
+    With a reply's feedback token (`nkf_…`) as bearer a browser may say value and comment of that turn.
+    """
+    if not isinstance(sender, FeedbackToken):
+        return _respond(await gateway.outcomes.ask(sender, body))
+    async with gateway.database.transaction() as session:
+        answer = await give_by_token(session, sender, body)
+    return _respond(answer)
 
 
 @router.post("/batch", response_model=BatchOut, responses=ERRORS)

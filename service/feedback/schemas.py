@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from core.domain.conversations import ConversationState
 from service.bodies import ShortText, Text
@@ -20,7 +20,10 @@ def _in_utc(at: datetime) -> datetime:
 
 
 class FeedbackIn(BaseModel):
-    """One outcome. The value's type is the metric's: number, true or false, or a text."""
+    """One outcome. The value's type is the metric's: number, true or false, or a text.
+
+    It names a turn, a conversation or both; with a feedback token neither, and no metric: the token names them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,12 +38,6 @@ class FeedbackIn(BaseModel):
     source: ShortText = "api"
     comment: Annotated[Text, Field(max_length=10_000)] | None = None
     supersedes: ShortText | None = None
-
-    @model_validator(mode="after")
-    def names_a_target(self) -> "FeedbackIn":
-        if self.conversation_id is None and self.turn_id is None:
-            raise ValueError("name a conversation_id, a turn_id or both")
-        return self
 
 
 class FeedbackOut(BaseModel):

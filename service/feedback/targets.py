@@ -59,7 +59,8 @@ def _target(
             return Target(turn.agent_id, turn.conversation_id, turn.id)
     if isinstance(conversation, NockError):
         return conversation
-    assert conversation is not None  # the schema saw to it that something is named
+    if conversation is None:
+        return InvalidValueError("Name a conversation_id, a turn_id or both.", param="turn_id")
     if turn is not None and turn.conversation_id != conversation.id:
         return InvalidValueError("The turn is not one of this conversation.", code="turn_elsewhere", param="turn_id")
     return Target(conversation.agent_id, conversation.id, None if turn is None else turn.id)

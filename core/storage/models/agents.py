@@ -28,6 +28,8 @@ class Agent(WithId):
     learner: Mapped[Json]
     reward_version: Mapped[int] = mapped_column(default=1, server_default="1")
     """Rises whenever the metrics change what conversations earned."""
+    browser_metric: Mapped[str | None]
+    """What whoever holds a reply's feedback token may say of it; None lets nobody."""
     created_at: Mapped[datetime] = created_now()
     updated_at: Mapped[datetime] = created_now()
 

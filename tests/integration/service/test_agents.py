@@ -54,6 +54,19 @@ async def test_a_change_touches_only_what_it_names(gateway: RunningGateway) -> N
         ({"name": "ok", "metrics": [{"name": "a", "window_seconds": 1e9}]}, 422),
         ({"name": "ok", "metrics": [{"name": "a", "level": "turn", "missing": 0}]}, 422),
         ({"name": "ok", "metrics": [{"name": "a", "kind": "boolean", "missing": 0}]}, 422),
+        ({"name": "ok", "browser_metric": "reward"}, 422),
+        ({"name": "ok", "browser_metric": "a"}, 422),
+        ({"name": "ok", "browser_metric": "a", "metrics": [{"name": "a"}]}, 422),
+        ({"name": "ok", "browser_metric": "a", "metrics": [{"name": "a", "low": 0}]}, 422),
+        ({"name": "ok", "browser_metric": "a", "metrics": [{"name": "a", "kind": "comment"}]}, 422),
+        (
+            {
+                "name": "ok",
+                "browser_metric": "a",
+                "metrics": [{"name": "a", "kind": "boolean", "level": "conversation"}],
+            },
+            422,
+        ),
     ],
 )
 async def test_an_agent_that_makes_no_sense_is_refused(
@@ -76,6 +89,22 @@ async def test_a_metric_is_told_back_as_it_was_declared(gateway: RunningGateway)
     made = await gateway.admin.post("/admin/agents", json={"name": "shop", "metrics": [sold]})
     assert made.json()["metrics"] == [sold]
     assert (await gateway.admin.get("/admin/agents/shop")).json()["metrics"] == [sold]
+
+
+async def test_what_browsers_say_is_bounded_whatever_changes(gateway: RunningGateway) -> None:
+    stars, thumb = {"name": "stars", "low": 1, "high": 5}, {"name": "thumb", "kind": "boolean", "level": "turn"}
+    body = {"name": "shop", "metrics": [stars, thumb], "browser_metric": "thumb"}
+    made = await gateway.admin.post("/admin/agents", json=body)
+    assert made.json()["browser_metric"] == "thumb"
+    other = await gateway.admin.patch("/admin/agents/shop", json={"browser_metric": "stars"})
+    assert other.json()["browser_metric"] == "stars"
+    for metrics in ([thumb], [{"name": "stars"}, thumb]):
+        refused = await gateway.admin.patch("/admin/agents/shop", json={"metrics": metrics})
+        assert refused.status_code == 422, refused.text
+    kept = (await gateway.admin.get("/admin/agents/shop")).json()
+    assert [metric["name"] for metric in kept["metrics"]] == ["stars", "thumb"]
+    cleared = await gateway.admin.patch("/admin/agents/shop", json={"browser_metric": None, "metrics": [thumb]})
+    assert (cleared.status_code, cleared.json()["browser_metric"]) == (200, None)
 
 
 async def test_a_weight_below_zero_says_that_lower_is_better(gateway: RunningGateway) -> None:
