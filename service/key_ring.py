@@ -1,5 +1,6 @@
 """Valid keys that were seen lately, so that a request need not ask Postgres; forgotten at each revocation."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
@@ -16,14 +17,14 @@ class KeyRing:
         self._database = database
         self._cache_seconds = cache_seconds
         self._seen: dict[bytes, tuple[float, Key]] = {}
+        self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
 
     async def find(self, secret: str) -> Key:
         """The key of that secret; NotAuthenticatedError when it is unknown, revoked or expired."""
         hashed = hash_secret(secret)
         trusted_until, key = self._seen.get(hashed, (0.0, None))
         if key is None or time.monotonic() >= trusted_until:
-            async with self._database.transaction() as session:
-                key = await keys.find_valid_key(session, hashed)
+            key = await self._ask(hashed)
             if key is None:
                 self._seen.pop(hashed, None)
                 raise NotAuthenticatedError("This API key is not valid.")
@@ -34,5 +35,24 @@ class KeyRing:
             raise NotAuthenticatedError("This API key has expired.")
         return key
 
+    async def _ask(self, hashed: bytes) -> Key | None:
+        """What Postgres says now: asked once by all requests that wait for it, not once by each."""
+        asking = self._asking.get(hashed)
+        if asking is None:
+            asking = self._asking[hashed] = asyncio.create_task(self._look_up(hashed))
+            asking.add_done_callback(lambda task: self._end(hashed, task))
+        return await asyncio.shield(asking)  # one that is cancelled takes the answer from no other
+
+    async def _look_up(self, hashed: bytes) -> Key | None:
+        async with self._database.transaction() as session:
+            return await keys.find_valid_key(session, hashed)
+
+    def _end(self, hashed: bytes, task: "asyncio.Task[Key | None]") -> None:
+        if self._asking.get(hashed) is task:
+            del self._asking[hashed]
+        if not task.cancelled():
+            task.exception()  # seen here, should nobody wait for it any more
+
     def forget(self) -> None:
         self._seen.clear()
+        self._asking.clear()  # what was asked before a revocation answers nobody who comes after it

@@ -1,0 +1,48 @@
+"""Keys that were seen lately: how often Postgres is asked for one."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.domain.errors import NotAuthenticatedError
+from core.storage.database import Database
+from core.storage.repositories import keys
+from service.key_ring import KeyRing
+from tests.fixtures.builders import create_key
+
+
+async def test_requests_that_come_at_once_with_one_key_ask_postgres_once(database: Database) -> None:
+    secret, row = await create_key(database)
+    assert isinstance(database.bind, AsyncEngine)
+    asked: list[str] = []
+    event.listen(
+        database.bind.sync_engine, "before_cursor_execute", lambda _connection, _cursor, said, *_: asked.append(said)
+    )
+    ring = KeyRing(database, cache_seconds=0)
+    found = await asyncio.gather(*(ring.find(secret) for _ in range(20)))
+    assert {key.id for key in found} == {row.id}
+    assert len([said for said in asked if "api_keys" in said]) == 1
+
+
+async def test_who_comes_after_a_revocation_is_not_answered_by_what_was_asked_before_it(database: Database) -> None:
+    secret, row = await create_key(database)
+    ring = KeyRing(database, cache_seconds=0)
+    before = asyncio.create_task(ring.find(secret))
+    await asyncio.sleep(0)
+    async with database.transaction() as session:
+        await keys.revoke_key(session, row.id)
+    ring.forget()
+    with pytest.raises(NotAuthenticatedError):
+        await ring.find(secret)
+    await asyncio.gather(before, return_exceptions=True)
+
+
+async def test_a_request_that_is_given_up_takes_the_key_from_no_other(database: Database) -> None:
+    secret, row = await create_key(database)
+    ring = KeyRing(database, cache_seconds=0)
+    given_up, other = (asyncio.create_task(ring.find(secret)) for _ in range(2))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert (await other).id == row.id
