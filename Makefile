@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback soak
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,3 +78,6 @@ bench-chat: ## Chat's latency while a learner step runs beside it, against witho
 
 bench-feedback: install ## Outcomes a second through POST /feedback and its batches, beside bare inserts
 	$(BIN)/python -m bench.feedback
+
+soak: install ## Outcomes while gateway, worker and Postgres are killed again and again (SEED=… repeats one)
+	$(BIN)/python -m pytest -m soak -s tests/e2e/test_siege.py
