@@ -119,6 +119,7 @@ async def _show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
         path=version.path,
         sha256=version.sha256,
         evidence=version.evidence,
+        taught_by_erased=version.taught_by_erased,
         created_at=version.created_at,
     )
 

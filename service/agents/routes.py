@@ -21,6 +21,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
 }
 
+MAY_BE_ABSENT = ("system_prompt", "retention_days")
+
 router = APIRouter(prefix="/admin/agents", tags=["admin"], route_class=StrictRoute, responses=ERRORS)
 
 
@@ -68,12 +70,12 @@ async def show(session: AsyncSession, agent: Agent) -> AgentOut:
 
 
 def _given(body: AgentChange) -> dict[str, Any]:
-    """The columns that the body names; null clears a system prompt and means 'not named' elsewhere."""
+    """The columns that the body names; null clears what may be absent, and means 'not named' elsewhere."""
     given = body.model_dump(exclude={"name", "metrics"}, exclude_unset=True)
     given |= {name: getattr(body, name).model_dump() for name in ("sampling", "schedule") if given.get(name)}
     if given.get("sampling"):
         given["sampling"] = {name: value for name, value in given["sampling"].items() if value is not None}
-    return {name: value for name, value in given.items() if value is not None or name == "system_prompt"}
+    return {name: value for name, value in given.items() if value is not None or name in MAY_BE_ABSENT}
 
 
 def _metrics(body: AgentChange) -> list[Metric] | None:

@@ -20,7 +20,7 @@ from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, TurnKeyDep
 from service.errors import ErrorBody, OpenAIErrorBody
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 413, 502, 503, 504)
+    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 502, 503, 504)
 }
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
@@ -82,7 +82,9 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
     return ModelList(data=[ModelCard(id=agent.name, created=int(agent.created_at.timestamp())) for agent in agents])
 
 
-@router.post("/chat", responses={status: {"model": ErrorBody} for status in (401, 403, 404, 413, 422, 502, 503, 504)})
+@router.post(
+    "/chat", responses={status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 502, 503, 504)}
+)
 async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
     said: list[Message] = []

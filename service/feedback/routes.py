@@ -19,9 +19,10 @@ from service.feedback.giving import give
 from service.feedback.outcomes import Answer, Outcome
 from service.feedback.retracting import retract
 from service.feedback.schemas import BatchIn, BatchItem, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
+from service.gateway import Gateway
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
+    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 503)
 }
 REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": FeedbackOut}}
 
@@ -32,7 +33,7 @@ router = APIRouter(prefix="/feedback", tags=["feedback"], route_class=StrictRout
 async def give_feedback(body: FeedbackIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
     """Say how a turn or a conversation ended. 201: stored; 200: this key was stored before, the first answer again."""
     async with gateway.database.transaction() as session:
-        (answer,) = await _give(session, key, [body])
+        (answer,) = await _give(session, gateway, key, [body])
     return _respond(answer)
 
 
@@ -41,15 +42,15 @@ async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackK
     """Say many at once: a status each, in order. They are stored together, so that a retry finds all or none."""
     read = [_read(entry) for entry in body.entries]
     async with gateway.database.transaction() as session:
-        given = iter(await _give(session, key, [one for one in read if isinstance(one, FeedbackIn)]))
+        given = iter(await _give(session, gateway, key, [one for one in read if isinstance(one, FeedbackIn)]))
     answers = [next(given) if isinstance(one, FeedbackIn) else one for one in read]
     return BatchOut(data=[_item(answer) for answer in answers])
 
 
 @router.delete("/{feedback_id}", response_model=FeedbackOut, responses=ERRORS)
-async def retract_feedback(feedback_id: str, session: SessionDep, key: FeedbackKeyDep) -> Response:
+async def retract_feedback(feedback_id: str, gateway: GatewayDep, session: SessionDep, key: FeedbackKeyDep) -> Response:
     """Withdraw an outcome. The ledger keeps both the outcome and its withdrawal."""
-    answer = await retract(session, key, feedback_id)
+    answer = await retract(session, gateway.signer, key, feedback_id)
     return _respond(Answer(answer.fields, created=False))
 
 
@@ -83,15 +84,17 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
         body = _read(letter.body)
         if isinstance(body, NockError):
             raise body
-        (answer,) = await give(session, dead_letters.as_its_sender(key, letter), [_outcome(body)])
+        (answer,) = await give(session, gateway.signer, dead_letters.as_its_sender(key, letter), [_outcome(body)])
         if isinstance(answer, Answer):
             await session.delete(letter)
     return _respond(answer)
 
 
-async def _give(session: AsyncSession, key: Key, bodies: list[FeedbackIn]) -> list[Answer | NockError]:
+async def _give(
+    session: AsyncSession, gateway: Gateway, key: Key, bodies: list[FeedbackIn]
+) -> list[Answer | NockError]:
     """Store what can be joined; keep what cannot as dead letters, in the same transaction."""
-    answers = await give(session, key, [_outcome(body) for body in bodies])
+    answers = await give(session, gateway.signer, key, [_outcome(body) for body in bodies])
     for body, answer in zip(bodies, answers, strict=True):
         if isinstance(answer, NotFoundError):
             dead_letters.keep(session, key, body.model_dump(mode="json"), answer)

@@ -4,6 +4,7 @@ from core.storage.models.adapters import AdapterVersion, EngineResidency, Rollou
 from core.storage.models.agents import Agent, Metric
 from core.storage.models.base import Base
 from core.storage.models.conversations import Conversation, Episode
+from core.storage.models.erasures import Erasure, Tombstone
 from core.storage.models.keys import ApiKey
 from core.storage.models.learner import LearnerRun, Lease, RunState, RunTurn
 from core.storage.models.rewards import DeadLetter, IdempotencyKey, RewardEntry
@@ -18,6 +19,7 @@ __all__ = [
     "DeadLetter",
     "EngineResidency",
     "Episode",
+    "Erasure",
     "IdempotencyKey",
     "LearnerRun",
     "Lease",
@@ -27,6 +29,7 @@ __all__ = [
     "RolloutEvent",
     "RunState",
     "RunTurn",
+    "Tombstone",
     "Turn",
     "TurnTokens",
 ]

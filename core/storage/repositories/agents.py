@@ -36,6 +36,12 @@ async def lock_agent(session: AsyncSession, name: str) -> Agent:
     return agent
 
 
+async def lock_agents(session: AsyncSession, agent_ids: Collection[UUID]) -> dict[UUID, Agent]:
+    """The rows by id, locked one after the other in the order of their ids; inserts that point to them go on."""
+    statement = select(Agent).where(Agent.id.in_(agent_ids)).order_by(Agent.id).with_for_update(key_share=True)
+    return {row.id: row for row in await session.scalars(statement.execution_options(populate_existing=True))}
+
+
 async def list_names(session: AsyncSession) -> dict[UUID, str]:
     """Every agent's name, without what else stands in its row."""
     return {row.id: row.name for row in await session.execute(select(Agent.id, Agent.name))}

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
+from core.domain.errors import GoneError
 from core.storage.models import Agent, Conversation, Episode, Turn
 
 
@@ -69,15 +70,20 @@ async def add_conversation(session: AsyncSession, conversation: Conversation) ->
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Conversation:
-    """The row, locked and read afresh: whoever changes state or adds outcomes holds this."""
+    """The row, locked and read afresh: whoever changes state or adds outcomes holds this.
+
+    Raises GoneError where it was erased since the caller heard of it.
+    """
     statement = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
-    found: Conversation = (await session.scalars(statement.execution_options(populate_existing=True))).one()
+    found: Conversation | None = await session.scalar(statement.execution_options(populate_existing=True))
+    if found is None:
+        raise GoneError("This conversation was erased.", code="conversation_erased")
     return found
 
 
 async def lock_conversations(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Conversation]:
     """The rows, locked one after the other in the order of their ids, so that two such requests never block each
-    other for ever."""
+    other for ever. One that was erased is missing."""
     statement = select(Conversation).where(Conversation.id.in_(conversation_ids)).order_by(Conversation.id)
     statement = statement.with_for_update().execution_options(populate_existing=True)
     return {row.id: row for row in await session.scalars(statement)}

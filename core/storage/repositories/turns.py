@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Uuid, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.models import Episode, Turn, TurnTokens
@@ -11,6 +11,12 @@ from core.storage.models import Episode, Turn, TurnTokens
 
 async def list_by_id(session: AsyncSession, turn_ids: Collection[UUID]) -> Sequence[Turn]:
     return (await session.scalars(select(Turn).where(Turn.id.in_(turn_ids)))).all()
+
+
+async def list_existing(session: AsyncSession, turn_ids: Collection[UUID]) -> set[UUID]:
+    """Those that were not erased."""
+    statement = select(Turn.id).where(Turn.id == any_(literal(list(turn_ids), ARRAY(Uuid))))
+    return set((await session.scalars(statement)).all())
 
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:
