@@ -20,6 +20,7 @@ CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 """Loggers that report each tick three times over; what goes wrong they say louder."""
 
 CPU, GPU = "cpu", "gpu"
+MINUTE_SECONDS = 60.0
 HOUR_SECONDS = 3_600.0
 """Beat keeps its times in memory: what ran once a day would never run on a machine that is switched off at night."""
 
@@ -32,6 +33,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
         "outcomes.settle_due": settings.settle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,
         "dead_letters.forget": HOUR_SECONDS,
+        "retention.erase": MINUTE_SECONDS,
     }
     return {
         task: {"task": task, "schedule": seconds, "options": {"expires": seconds}} for task, seconds in every.items()

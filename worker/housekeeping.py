@@ -1,11 +1,13 @@
 """What time alone brings about: idle conversations end, windows pass, and old dead letters go."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from core.domain.episodes import EpisodeEnd
+from core.domain.errors import GoneError
 from core.outcomes import settling
 from core.storage.database import Database
 from core.storage.repositories import clock, conversations, rewards
@@ -46,10 +48,12 @@ async def settle_due(database: Database, *, now: datetime | None = None) -> int:
         async with database.transaction() as session:
             unsettled = await conversations.list_unsettled(session, now or await clock.now(session), limit=BATCH)
         for conversation_id in unsettled:
-            async with database.transaction() as session:
-                conversation = await conversations.lock_conversation(session, conversation_id)
-                declared = await settling.metrics_of(session, [conversation])
-                await settling.settle(session, [conversation], declared, now or await clock.instant(session), news=())
+            with suppress(GoneError):  # erased meanwhile
+                async with database.transaction() as session:
+                    conversation = await conversations.lock_conversation(session, conversation_id)
+                    declared = await settling.metrics_of(session, [conversation])
+                    moment = now or await clock.instant(session)
+                    await settling.settle(session, [conversation], declared, moment, news=())
         settled += len(unsettled)
         if not unsettled:
             break

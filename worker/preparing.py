@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
+from core.domain.erasure import BARRING
 from core.rollouts.loading import check_files
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun
@@ -53,7 +54,7 @@ async def prepare(
     """The run with all that it needs, or the sentence that says what is missing."""
     check_model(settings, agent)
     async with database.transaction() as session:
-        start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
+        start = await _find_start(session, agent)
         # What only the critic has seen is still new to the actor.
         success = await learner.newest_success(session, agent.id)
         since = None if success is None else success.watermark
@@ -86,6 +87,14 @@ async def prepare(
         (history.conversation.matured_at for history in histories if history.conversation.matured_at), default=None
     )
     return Prepared(start, assignment, newest, figures)
+
+
+async def _find_start(session: AsyncSession, agent: Agent) -> AdapterVersion:
+    """The stable version, or its nearest ancestor that learned from nothing which was erased."""
+    start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
+    while start.taught_by_erased in BARRING and start.parent_id is not None:
+        start = await adapters.get_version_by_id(session, start.parent_id)
+    return start
 
 
 def check_model(settings: LearnerSettings, agent: Agent) -> None:

@@ -51,6 +51,11 @@ async def list_agents(session: AsyncSession) -> Sequence[Agent]:
     return (await session.scalars(select(Agent).order_by(Agent.name))).all()
 
 
+async def list_forgetful(session: AsyncSession) -> Sequence[UUID]:
+    """The agents that do not keep their conversations for ever."""
+    return (await session.scalars(select(Agent.id).where(Agent.retention_days.is_not(None)).order_by(Agent.id))).all()
+
+
 async def reward_versions(session: AsyncSession, agent_ids: Collection[UUID]) -> dict[UUID, int]:
     found = await session.execute(select(Agent.id, Agent.reward_version).where(Agent.id.in_(agent_ids)))
     return {row.id: row.reward_version for row in found}

@@ -15,6 +15,7 @@ TASKS = {
     "outcomes.settle_due": "cpu",
     "rollout.reconcile": "cpu",
     "dead_letters.forget": "cpu",
+    "retention.erase": "cpu",
 }
 
 
@@ -44,6 +45,7 @@ def test_beat_ticks_at_its_times_and_no_tick_outlives_the_next(app: Celery) -> N
         "outcomes.settle_due": ("outcomes.settle_due", 10.0),
         "rollout.reconcile": ("rollout.reconcile", 5.0),
         "dead_letters.forget": ("dead_letters.forget", 3_600.0),
+        "retention.erase": ("retention.erase", 60.0),
     }
     assert BeatSettings().learning_tick_seconds == 2.0
     for entry in app.conf.beat_schedule.values():
