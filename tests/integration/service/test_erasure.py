@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from core.domain import ids
+from core.domain.conversations import Grouping
 from core.domain.keys import Scope
 from core.storage import models
 from core.storage.database import Database
@@ -183,6 +184,27 @@ async def test_a_history_brought_to_another_conversation_goes_once_nobody_else_h
     assert report["removed"]["conversations"] == 3
     assert await traces_of(database, MARK, both.headers["X-Conversation-Id"], "fjord") == []
     assert (await gateway.chat.get(f"/conversations/{moved.headers['X-Conversation-Id']}")).status_code == 410
+
+
+async def test_a_user_of_many_conversations_goes_in_one_transaction(
+    gateway: RunningGateway, database: Database, agent: models.Agent
+) -> None:
+    async with database.transaction() as session:
+        session.add_all(
+            models.Conversation(
+                agent_id=agent.id,
+                external_id=f"{MARK} {number}",
+                end_user="ann",
+                key_id=agent.id,
+                tags={"topic": MARK},
+                grouped=Grouping.CLIENT,
+            )
+            for number in range(450)
+        )
+    report = await erase(gateway, "/users/ann")
+    assert (report["removed"]["conversations"], report["agents"][0]["tombstones"]) == (450, 901)
+    assert await traces_of(database, MARK, "ann") == []
+    assert (await gateway.chat.get(f"/conversations/{MARK} 449")).status_code == 410
 
 
 async def test_a_second_erasure_is_answered_with_the_first_report(gateway: RunningGateway) -> None:
