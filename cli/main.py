@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli import agents, keys
+from cli import agents, erasing, keys
 from cli.adapters import adapters, promote, rollback
 from cli.chat import chat
 from cli.feedback import feedback
@@ -56,6 +56,7 @@ app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("simulate")(simulate)
 app.add_typer(agents.app, name="agents")
+app.add_typer(erasing.app, name="erase")
 app.add_typer(keys.app, name="keys")
 
 

@@ -22,6 +22,7 @@ from service.agents import routes as agents_routes
 from service.bodies import BodyLimit
 from service.chat import routes as chat_routes
 from service.conversations import routes as conversations_routes
+from service.erasure import routes as erasure_routes
 from service.feedback import routes as feedback_routes
 from service.feedback.taking import take
 from service.gateway import Gateway
@@ -67,6 +68,7 @@ def create_app(
         chat_routes,
         feedback_routes,
         conversations_routes,
+        erasure_routes,
         agents_routes,
         runs_routes,
         adapters_routes,
@@ -100,13 +102,18 @@ async def _open(
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
-        outcomes=Gathering(database, take),
+        outcomes=Gathering(database, lambda session, key, bodies: take(session, signer, key, bodies)),
     )
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)
     await pool.refresh()
     following = follow(
-        gateway.routing, database, libpq_address(url), settings.routing_poll_seconds, gateway.keys.forget
+        gateway.routing,
+        database,
+        libpq_address(url),
+        settings.routing_poll_seconds,
+        gateway.keys.forget,
+        gateway.tokens.follow,
     )
     for work in (following, _watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
         task = asyncio.create_task(work)

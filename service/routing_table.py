@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.domain.errors import NotFoundError
 from core.storage.database import Database
 from core.storage.repositories import rollouts
+from core.storage.repositories.erasures import CHANNEL as ERASED_CHANNEL
 from core.storage.repositories.keys import REVOKED_CHANNEL
 from core.storage.repositories.rollouts import MOVED_CHANNEL, Route
 
@@ -38,23 +39,33 @@ class RoutingTable:
 
 
 async def follow(
-    table: RoutingTable, database: Database, url: str, poll_seconds: float, on_revoked: Callable[[], None]
+    table: RoutingTable,
+    database: Database,
+    url: str,
+    poll_seconds: float,
+    on_revoked: Callable[[], None],
+    on_erased: Callable[[str | None], None],
 ) -> None:
     """Re-read the table at each notification, and every `poll_seconds` in case one is lost. Runs until cancelled.
 
-    While Postgres is away the last table stays in service.
+    `on_erased` is told what a notice of erasure holds, and None where one may have been missed. While Postgres is away
+    the last table stays in service.
     """
     while True:
         try:
             async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as listening:
                 await listening.execute(f"LISTEN {MOVED_CHANNEL}")
                 await listening.execute(f"LISTEN {REVOKED_CHANNEL}")
+                await listening.execute(f"LISTEN {ERASED_CHANNEL}")
                 on_revoked()  # a notice may have been missed
+                on_erased(None)
                 while True:
                     await table.refresh(database)
                     async for notice in listening.notifies(timeout=poll_seconds, stop_after=1):
                         if notice.channel == REVOKED_CHANNEL:
                             on_revoked()
+                        if notice.channel == ERASED_CHANNEL:
+                            on_erased(notice.payload)
         except (OperationalError, SQLAlchemyError, OSError) as error:
             log.warning("routing table not refreshed", why=type(error).__name__)
             await asyncio.sleep(poll_seconds)

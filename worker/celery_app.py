@@ -21,6 +21,7 @@ CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 
 CPU, GPU = "cpu", "gpu"
 REVIEW_SECONDS = 300.0
+MINUTE_SECONDS = 60.0
 HOUR_SECONDS = 3_600.0
 """Beat keeps its times in memory: what ran once a day would never run on a machine that is switched off at night."""
 
@@ -35,6 +36,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
         "dead_letters.forget": HOUR_SECONDS,
         "outcomes.estimate_chances": REVIEW_SECONDS,
         "adapters.watch_changes": REVIEW_SECONDS,
+        "retention.erase": MINUTE_SECONDS,
     }
     return {
         task: {"task": task, "schedule": seconds, "options": {"expires": seconds}} for task, seconds in every.items()

@@ -1,11 +1,13 @@
 """What time alone brings about: idle conversations end, windows pass, old dead letters go, what taught may change."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from core.domain.episodes import EpisodeEnd
+from core.domain.errors import GoneError
 from core.domain.metrics import REWARD
 from core.domain.outcome_chances import estimate_chances as chances_of
 from core.outcomes import settling
@@ -51,10 +53,12 @@ async def settle_due(database: Database, *, now: datetime | None = None) -> int:
         async with database.transaction() as session:
             unsettled = await conversations.list_unsettled(session, now or await clock.now(session), limit=BATCH)
         for conversation_id in unsettled:
-            async with database.transaction() as session:
-                conversation = await conversations.lock_conversation(session, conversation_id)
-                declared = await settling.metrics_of(session, [conversation])
-                await settling.settle(session, [conversation], declared, now or await clock.instant(session), news=())
+            with suppress(GoneError):  # erased meanwhile
+                async with database.transaction() as session:
+                    conversation = await conversations.lock_conversation(session, conversation_id)
+                    declared = await settling.metrics_of(session, [conversation])
+                    moment = now or await clock.instant(session)
+                    await settling.settle(session, [conversation], declared, moment, news=())
         settled += len(unsettled)
         if not unsettled:
             break

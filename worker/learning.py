@@ -109,7 +109,7 @@ async def _learn(
         return
     if trained.skipped is not None:
         described["reason"] = f"Only the critic learned: {trained.skipped}."
-        await registering.keep_critic(database, run, lease.holder, places, prepared, trained, described)
+        await registering.keep_critic(database, run, agent, lease.holder, places, prepared, trained, described)
         log.info("only the critic learned", agent=agent.name, run=run.id.hex, why=trained.skipped)
     else:
         name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)

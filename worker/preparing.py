@@ -9,7 +9,10 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from core.domain.adapters import BASE_NUMBER, AdapterName
+from core.domain.erasure import BARRING
 from core.rollouts.loading import check_files
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun
@@ -57,7 +60,7 @@ async def prepare(
     seed = run.id.int % 2**31
     async with database.snapshot() as session:
         read_at = await clock.now(session)
-        start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
+        start = await _find_start(session, agent)
         # What only the critic has seen is still new to the actor.
         success = await learner.newest_success(session, agent.id)
         since = None if success is None else success.watermark
@@ -95,6 +98,14 @@ async def prepare(
     watermark = max((matured_at for matured_at in as_read.values() if matured_at), default=None)
     figures = _count(read, age) | {"new_conversations": fresh}
     return Prepared(start, assignment, watermark, as_read, read_at, figures)
+
+
+async def _find_start(session: AsyncSession, agent: Agent) -> AdapterVersion:
+    """The stable version, or its nearest ancestor that learned from nothing which was erased."""
+    start = await adapters.get_version_by_id(session, (await rollouts.get_rollout(session, agent.id)).stable_id)
+    while start.taught_by_erased in BARRING and start.parent_id is not None:
+        start = await adapters.get_version_by_id(session, start.parent_id)
+    return start
 
 
 def check_model(settings: LearnerSettings, agent: Agent) -> None:

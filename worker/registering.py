@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import AdapterName, AdapterState
+from core.domain.erasure import BARRING, ErasurePolicy, strictest
 from core.rollouts.loading import WEIGHTS
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
-from core.storage.repositories import adapters, agents, learner, replay
+from core.storage.repositories import adapters, agents, learner, replay, turns
 from worker.adapters.folders import publish, remove, seal
 from worker.adapters.places import Places
 from worker.lease import LeaseLostError
@@ -39,19 +41,20 @@ async def register(
     published: list[Path] = []
     try:
         async with database.transaction() as session:
-            await agents.lock_agent(session, agent.name)
+            taught = await _look_back(session, agent, prepared, run, trained)
             name = AdapterName(agent.name, await adapters.next_number(session, agent.id))
             published = [places.adapter(name, run.id), places.checkpoint(run.id)]
             await asyncio.to_thread(publish, prepared.assignment.adapter_folder, published[0])
             await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, published[1])
-            version = await _add_candidate(session, run, name, agent, prepared, published[0], sha256)
-            await learner.add_run_turns(session, _lineage(run.id, trained))
+            version = await _add_version(session, run, name, agent, prepared, published[0], sha256, taught.mark)
+            await learner.add_run_turns(session, taught.lessons)
             await replay.mark_taught(session, prepared.as_read, read_at=prepared.read_at)
-            ended = {**described, "watermark": prepared.watermark, "adapter_id": version.id, "progress": 1.0}
+            ended = {**described, **taught.columns, "watermark": prepared.watermark, "adapter_id": version.id}
             if not await learner.end_run(
-                session, run.id, holder=holder, state=RunState.SUCCEEDED, reason=None, **ended
+                session, run.id, holder=holder, state=RunState.SUCCEEDED, reason=None, progress=1.0, **ended
             ):
                 raise LeaseLostError("another worker has the run")
+            await _follow_up(session, agent, taught)
     except LeaseLostError:
         await asyncio.to_thread(remove, published)
         raise
@@ -61,6 +64,7 @@ async def register(
 async def keep_critic(
     database: Database,
     run: LearnerRun,
+    agent: Agent,
     holder: UUID,
     places: Places,
     prepared: Prepared,
@@ -74,12 +78,14 @@ async def keep_critic(
     """
     await asyncio.to_thread(seal, prepared.assignment.checkpoint_folder)
     async with database.transaction() as session:
+        taught = await _look_back(session, agent, prepared, run, trained)
         if not await learner.lock_held_run(session, run.id, holder=holder):
             raise LeaseLostError("another worker has the run")
         await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, places.checkpoint(run.id))
-        await learner.add_run_turns(session, _lineage(run.id, trained))
-        ended = {**described, "watermark": prepared.watermark, "progress": 1.0}
+        await learner.add_run_turns(session, taught.lessons)
+        ended = {**described, **taught.columns, "watermark": prepared.watermark, "progress": 1.0}
         await learner.end_run(session, run.id, holder=holder, state=RunState.SKIPPED, **ended)
+        await _follow_up(session, agent, taught)
 
 
 def _finish(adapter: Path, checkpoint: Path) -> str:
@@ -90,7 +96,41 @@ def _finish(adapter: Path, checkpoint: Path) -> str:
         return hashlib.file_digest(weights, "sha256").hexdigest()
 
 
-async def _add_candidate(
+@dataclass(frozen=True, slots=True)
+class LookBack:
+    """What the run was taught, less what was erased while it learned."""
+
+    lessons: Sequence[RunTurn]
+    columns: Mapping[str, object]
+    mark: ErasurePolicy | None
+
+
+async def _look_back(
+    session: AsyncSession, agent: Agent, prepared: Prepared, run: LearnerRun, trained: Trained
+) -> LookBack:
+    """Take the agent's lock, which an erasure takes too, and see whether what was learned from is still there.
+
+    What began with a version or a critic that is marked by now is marked as well.
+    """
+    policy = (await agents.lock_agent(session, agent.name)).erasure
+    existing = await turns.list_existing(session, [lesson.turn_id for lesson in trained.lessons])
+    lessons = [lesson for lesson in _lineage(run.id, trained) if lesson.turn_id in existing]
+    erased = len(trained.lessons) - len(lessons)
+    start = await adapters.get_version_by_id(session, prepared.start.id)
+    critic = await learner.find_run(session, trained.critic_run_id) if trained.critic_run_id else None
+    inherited = [start.taught_by_erased, critic.taught_by_erased if critic else None]
+    mark = strictest([policy if erased else None, *inherited])
+    columns = {"critic_run_id": trained.critic_run_id, "erased_turns": erased, "taught_by_erased": mark}
+    return LookBack(lessons, columns, mark)
+
+
+async def _follow_up(session: AsyncSession, agent: Agent, taught: LookBack) -> None:
+    """Learn once more without what was erased meanwhile, where the agent wants that."""
+    if taught.mark is ErasurePolicy.RETRAIN:
+        await learner.ask_for_run(session, agent.id)
+
+
+async def _add_version(
     session: AsyncSession,
     run: LearnerRun,
     name: AdapterName,
@@ -98,20 +138,24 @@ async def _add_candidate(
     prepared: Prepared,
     folder: Path,
     sha256: str,
+    mark: ErasurePolicy | None,
 ) -> AdapterVersion:
+    """The newest candidate, which supersedes the others; one that may never serve is retired from the first."""
     version = await adapters.add_version(
         session,
         AdapterVersion(
             agent_id=agent.id,
             number=name.number,
-            state=AdapterState.CANDIDATE,
+            state=AdapterState.RETIRED if mark in BARRING else AdapterState.CANDIDATE,
+            taught_by_erased=mark,
             parent_id=prepared.start.id,
             run_id=run.id,
             path=str(folder),
             sha256=sha256,
         ),
     )
-    await adapters.retire_candidates(session, agent.id, but=version.id)
+    if mark not in BARRING:
+        await adapters.retire_candidates(session, agent.id, but=version.id)
     return version
 
 

@@ -6,8 +6,9 @@ from uuid import UUID
 from celery.worker import state
 from sqlalchemy.exc import OperationalError
 
-from core.settings import EngineSettings, StoreSettings
-from worker import housekeeping, rollout, scheduling
+from core.domain.signatures import Signer
+from core.settings import EngineSettings, SecretSettings, StoreSettings
+from worker import housekeeping, retention, rollout, scheduling
 from worker.celery_app import GPU, app
 from worker.runtime import run
 from worker.settings import BeatSettings, LearnerSettings
@@ -52,6 +53,12 @@ def close_idle_episodes() -> None:
 def settle_due_outcomes() -> None:
     """Let outcomes mature or expire whose time has come."""
     run(housekeeping.settle_due)
+
+
+@app.task(name="retention.erase", throws=EXPECTED)
+def erase_expired_conversations() -> None:
+    """Erase conversations that are older than their agent keeps them."""
+    run(partial(retention.erase_expired, signer=Signer(SecretSettings().secret.get_secret_value())))
 
 
 @app.task(name="rollout.reconcile", throws=EXPECTED)

@@ -72,6 +72,8 @@ class Trained:
     skipped: str | None
     keeps_critic: bool
     """Whether there is a checkpoint, from which the next run's critic goes on."""
+    critic_run_id: UUID | None = None
+    """The run whose critic this one went on from."""
 
 
 def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
@@ -93,7 +95,7 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     transitions = [lesson.transition for lesson in lessons]
     rendered = time.perf_counter()
     learner = _learner(assignment, decode, user_prompt_of(tokenizer))
-    critic_start = _restore_critic(learner, assignment.checkpoints)
+    critic_start, critic_folder = _restore_critic(learner, assignment.checkpoints)
     loaded = time.perf_counter()
     on_progress(LOADED)
     update = learner.update(
@@ -112,7 +114,8 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     figures["critic_start"] = critic_start
     figures["effective_sample_size_share"] = effective_sample_size_share(update, assignment.config)
     as_stored = {name: as_json(value) for name, value in figures.items()}
-    return Trained(lessons, as_stored, update.actor_skipped, keeps_critic)
+    critic_run_id = None if critic_folder is None else UUID(hex=critic_folder.name)
+    return Trained(lessons, as_stored, update.actor_skipped, keeps_critic, critic_run_id)
 
 
 def outcomes_differ(transitions: Sequence[Transition], held_out_share: float) -> bool:
@@ -217,8 +220,8 @@ def _learner(assignment: Assignment, decode: Decode, user_prompt: tuple[int, ...
     return Learner(actor, critic, config, decode=decode, seed=seed)
 
 
-def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> str:
-    """Go on from the newest checkpoint that fits; says from which, or why from none."""
+def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> tuple[str, Path | None]:
+    """Go on from the newest checkpoint that fits; says from which, or why from none, and gives back its folder."""
     reasons = []
     for folder in checkpoints:
         try:
@@ -226,8 +229,8 @@ def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> str:
         except CheckpointError as error:
             reasons.append(str(error))
         else:
-            return f"checkpoint of run {folder.name}"
-    return "fresh" if not reasons else f"fresh: {' '.join(reasons)}"
+            return f"checkpoint of run {folder.name}", folder
+    return "fresh" if not reasons else f"fresh: {' '.join(reasons)}", None
 
 
 def _free_memory() -> None:

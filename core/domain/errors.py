@@ -7,6 +7,7 @@ NockError
 ├── NotAuthenticatedError
 ├── NotAllowedError
 ├── NotFoundError
+├── GoneError                    it was there and was erased
 ├── ConflictError
 │   └── DamagedAdapterError      the files of a version are not what was registered
 └── EngineError                  the engine answered, but not with a reply
@@ -52,6 +53,10 @@ class NotAllowedError(NockError):
 
 class NotFoundError(NockError):
     code = "not_found"
+
+
+class GoneError(NockError):
+    code = "erased"
 
 
 class ConflictError(NockError):

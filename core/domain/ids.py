@@ -16,6 +16,7 @@ class Prefix(StrEnum):
     DEAD_LETTER = "dl"
     RUN = "run"
     KEY = "key"
+    ERASURE = "era"
 
 
 def new_id() -> UUID:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
 from core.domain.episodes import EpisodeEnd
+from core.domain.erasure import BARRING
 from core.domain.errors import ConflictError
 from core.engine.pool import EnginePool, PooledEngine
 from core.rollouts.loading import load
@@ -42,7 +43,7 @@ async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by
         await rollouts.lock_rollout(session, version.agent_id)
         _check_promotable(await adapters.lock_version(session, version.id), name)
         await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=0)
-        return await _move(
+        return await move(
             session,
             rollout,
             version.id,
@@ -64,6 +65,8 @@ async def _prove(engine: PooledEngine, agent: Agent, version: AdapterVersion, na
 def _check_promotable(version: AdapterVersion, name: AdapterName) -> None:
     if version.state is AdapterState.REJECTED:
         raise ConflictError(f"{name} was rejected; a rejected version is never promoted.", code="adapter_rejected")
+    if version.taught_by_erased in BARRING:
+        raise ConflictError(f"{name} learned from what was erased since.", code="taught_by_erased")
 
 
 async def roll_back(database: Database, agent_name: str, *, by: str, reason: str) -> Rollout:
@@ -89,7 +92,7 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
         if rollout.stable_id == version.id:
             await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
         elif rollout.previous_id == version.id:
-            rollout.previous_id = await _usable_before(session, version.agent_id, version.id)
+            rollout.previous_id = await usable_before(session, version.agent_id, version.id)
         version.state = AdapterState.REJECTED
         if cut:
             await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
@@ -112,23 +115,24 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
 async def _step_back(session: AsyncSession, rollout: Rollout, *, kind: str, by: str, reason: str) -> Rollout:
     if rollout.previous_id is None:
         raise ConflictError("There is no earlier version to go back to.", code="nothing_to_roll_back_to")
-    before = await _usable_before(session, rollout.agent_id, rollout.previous_id)
-    return await _move(session, rollout, rollout.previous_id, before, kind=kind, by=by, reason=reason, evidence={})
+    before = await usable_before(session, rollout.agent_id, rollout.previous_id)
+    return await move(session, rollout, rollout.previous_id, before, kind=kind, by=by, reason=reason, evidence={})
 
 
-async def _usable_before(session: AsyncSession, agent_id: UUID, version_id: UUID) -> UUID | None:
-    """The version that stood before this one was promoted, leaving out those that were rejected since."""
+async def usable_before(session: AsyncSession, agent_id: UUID, version_id: UUID) -> UUID | None:
+    """The version that stood before this one was promoted, leaving out those that nobody may be sent to any more."""
     seen = {version_id}
     before = await rollouts.version_before(session, agent_id, version_id)
     while before is not None and before not in seen:
         seen.add(before)
-        if (await adapters.get_version_by_id(session, before)).state is not AdapterState.REJECTED:
+        version = await adapters.get_version_by_id(session, before)
+        if version.state is not AdapterState.REJECTED and version.taught_by_erased not in BARRING:
             return before
         before = await rollouts.version_before(session, agent_id, before)
     return None
 
 
-async def _move(
+async def move(
     session: AsyncSession,
     rollout: Rollout,
     to: UUID,

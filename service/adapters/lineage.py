@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
 from core.outcomes.earning import Taught, taught_to
+from core.storage.repositories import learner
 from service.adapters.schemas import AdapterOut, LineageOut, TaughtOut
 
 MOST = 1000
@@ -16,6 +17,7 @@ async def show_lineage(
 ) -> LineageOut:
     """A page of the version's own run; what its parent learned from is the parent's lineage."""
     taught = await taught_to(session, run_id) if run_id else []
+    run = await learner.find_run(session, run_id) if run_id else None
     changed = sum(turn.changed for turn in taught)
     start = ids.parse(ids.Prefix.TURN, after) if after else None
     most = min(max(limit, 1), MOST)
@@ -25,6 +27,7 @@ async def show_lineage(
         parent=version.parent,
         run_id=version.run_id,
         turns=len(taught),
+        erased_turns=run.erased_turns if run else 0,
         changed=changed,
         changed_share=changed / len(taught) if taught else None,
         data=[_show(turn) for turn in rest[:most]],

@@ -120,6 +120,7 @@ async def _show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
         sha256=version.sha256,
         evidence=version.evidence,
         changed_share=version.changed_share,
+        taught_by_erased=version.taught_by_erased,
         created_at=version.created_at,
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.adapters import AdapterState
+from core.domain.erasure import ErasurePolicy
 from service.bodies import Text
 
 Reason = Annotated[Text, Field(max_length=2000)]
@@ -46,6 +47,7 @@ class AdapterOut(BaseModel):
     evidence: dict[str, Any] | None
     changed_share: float | None
     """Of the turns that taught it, those with another reward by now or none; null until somebody has looked."""
+    taught_by_erased: ErasurePolicy | None
     created_at: datetime
 
 
@@ -68,12 +70,13 @@ class TaughtOut(BaseModel):
 
 
 class LineageOut(BaseModel):
-    """What a version learned from. The counts are of all of it, `data` is a page."""
+    """What a version learned from. The counts are of all of it, `data` is a page; `erased_turns` are in neither."""
 
     adapter: str
     parent: str | None
     run_id: str | None
     turns: int
+    erased_turns: int
     changed: int
     changed_share: float | None
     data: list[TaughtOut]

@@ -21,7 +21,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
 }
 
-CLEARABLE = {"system_prompt", "browser_metric"}
+CLEARABLE = {"system_prompt", "browser_metric", "retention_days"}
 
 router = APIRouter(prefix="/admin/agents", tags=["admin"], route_class=StrictRoute, responses=ERRORS)
 

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
 
 from core.domain.adapters import AGENT_NAME
+from core.domain.erasure import ErasurePolicy
 from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
 from service.bodies import ShortText, Text
 
 MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
+MOST_RETENTION_DAYS = 36_500
 
 AgentName = Annotated[str, StringConstraints(pattern=f"^{AGENT_NAME.pattern}$")]
 
@@ -68,6 +70,8 @@ class AgentChange(BaseModel):
     schedule: Schedule | None = None
     learner: dict[str, Any] | None = None
     browser_metric: ShortText | None = None
+    erasure: ErasurePolicy | None = None
+    retention_days: Annotated[float, Field(gt=0, le=MOST_RETENTION_DAYS)] | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -96,6 +100,8 @@ class AgentOut(BaseModel):
     schedule: dict[str, Any]
     learner: dict[str, Any]
     browser_metric: str | None
+    erasure: ErasurePolicy
+    retention_days: float | None
     created_at: datetime
     updated_at: datetime
 

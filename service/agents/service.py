@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterState
+from core.domain.erasure import ErasurePolicy
 from core.domain.errors import ConflictError
 from core.domain.ids import new_id
 from core.domain.metrics import Metric, check_browser_metric, check_metric
@@ -23,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "schedule": {"enabled": True, "min_conversations": 24, "min_seconds": 900.0},
     "learner": {},
     "browser_metric": None,
+    "erasure": ErasurePolicy.KEEP,
+    "retention_days": None,
 }
 
 

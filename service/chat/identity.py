@@ -7,14 +7,18 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
 from core.domain.adapters import AdapterName, AdapterState
 from core.domain.conversations import ConversationState, Grouping, Message, extend_head, first_head, split_history
 from core.domain.episodes import Arm, EpisodeEnd
+from core.domain.erasure import ErasurePolicy
 from core.domain.errors import InvalidRequestError, NotFoundError
+from core.domain.signatures import Signer
 from core.engine.generation import TRUNCATED
+from core.erasure.tombstones import gone, was_erased
 from core.storage.models import Conversation, Episode, Turn
 from core.storage.repositories import adapters, conversations, rollouts, turns
 
@@ -61,14 +65,15 @@ class Place:
 
 
 async def find_or_open(
-    session: AsyncSession, speaker: Speaker, heads: Heads, retry_window: timedelta
+    session: AsyncSession, signer: Signer, speaker: Speaker, heads: Heads, retry_window: timedelta
 ) -> Conversation | Turn:
     """The conversation that this request continues or opens, or the turn that it merely asks for again.
 
-    A window of nothing finds no retry: who pins a version wants to hear that version.
+    A window of nothing finds no retry: who pins a version wants to hear that version. Raises GoneError for a
+    conversation that was erased.
     """
     if speaker.conversation is not None:
-        conversation = await _find_named(session, speaker)
+        conversation = await _find_named(session, signer, speaker)
         if heads.resent and (again := await _find_retry(session, conversation, heads, retry_window)):
             return again
         return conversation
@@ -137,12 +142,14 @@ async def branch_off(session: AsyncSession, place: Place) -> Place:
     return Place(conversation, own, place.adapter, 0, 0, place.messages)
 
 
-async def _find_named(session: AsyncSession, speaker: Speaker) -> Conversation:
-    """The conversation that the client names; one of a new name is opened."""
+async def _find_named(session: AsyncSession, signer: Signer, speaker: Speaker) -> Conversation:
+    """The conversation that the client names; one of a new name is opened, one of an erased name never again."""
     name = speaker.conversation or ""
     own = ids.parse(ids.Prefix.CONVERSATION, name)
     if own is not None:
         found = await conversations.find_conversation_by_id(session, own)
+        if found is None and await was_erased(session, signer, speaker.agent_id, name):
+            raise gone("conversation")
         if found is None or found.agent_id != speaker.agent_id:
             raise NotFoundError(f"There is no conversation {name} with this agent.", code="conversation_not_found")
         return found
@@ -151,7 +158,13 @@ async def _find_named(session: AsyncSession, speaker: Speaker) -> Conversation:
             f"A conversation id has 1 to {LONGEST_ID} printable characters.", param="metadata.conversation_id"
         )
     found = await conversations.find_conversation(session, speaker.agent_id, name)
-    return found or await _open(session, speaker, Grouping.CLIENT, external_id=name)
+    if found is not None:
+        return found
+    opened = await _open(session, speaker, Grouping.CLIENT, external_id=name)
+    # Asked only now: an erasure that this insert had to wait for has left its tombstone.
+    if await was_erased(session, signer, speaker.agent_id, name):
+        raise gone("conversation")
+    return opened
 
 
 async def _find_retry(
@@ -195,11 +208,15 @@ async def _open(
         grouped=grouped,
         parent_id=parent,
     )
-    opened = await conversations.add_conversation(session, conversation)
+    try:
+        opened = await conversations.add_conversation(session, conversation)
+    except IntegrityError as error:  # its parent is not there any more
+        raise gone("conversation") from error
     if opened is None:  # another request of the same moment opened it
         assert external_id is not None
         opened = await conversations.find_conversation(session, speaker.agent_id, external_id)
-        assert opened is not None
+        if opened is None:
+            raise gone("conversation")
     return opened
 
 
@@ -218,8 +235,9 @@ async def _start_episode(
     )
     started = await conversations.add_episode(session, episode)
     version = await adapters.get_version_by_id(session, started.adapter_id)
-    if arm is Arm.STABLE and version.state is AdapterState.REJECTED:
-        # Routing was read before a rejection that this insert had to wait for; nobody starts on a rejected version.
+    is_out = version.state is AdapterState.REJECTED or version.taught_by_erased is ErasurePolicy.RETIRE
+    if arm is Arm.STABLE and is_out:
+        # Routing was read before a rejection or an erasure that this insert had to wait for; nobody starts on such one.
         started.adapter_id = (await rollouts.get_rollout(session, conversation.agent_id)).stable_id
         await session.flush()
     return started

@@ -12,6 +12,7 @@ from core.domain.conversations import Message, storable
 from core.domain.errors import EngineError, NotAllowedError, NotFoundError
 from core.domain.keys import Key, Scope
 from core.engine.generation import Generation
+from core.erasure.tombstones import gone, was_erased
 from core.storage.models import Agent, Conversation, Turn
 from core.storage.repositories import adapters, conversations, turns
 from core.storage.repositories.rollouts import Route
@@ -112,7 +113,7 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
             pinned = ((await adapters.get_version(session, pinned_name)).id, pinned_name)
         if ask.store:
             window = timedelta(seconds=0 if pinned else gateway.settings.retry_window_seconds)
-            found = await identity.find_or_open(session, speaker, heads, window)
+            found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
             if isinstance(found, Turn):
                 return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
             place = await identity.take_place(session, found, messages, heads, stable, pinned)
@@ -195,6 +196,8 @@ async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> 
             found = await conversations.find_conversation(session, route.agent.id, conversation)
         else:
             found = await conversations.find_conversation_by_id(session, own)
+        if found is None and await was_erased(session, gateway.signer, route.agent.id, conversation):
+            raise gone("conversation")
         if found is None or found.agent_id != route.agent.id:
             return [], None
         rows = await turns.list_turns(session, found.id)

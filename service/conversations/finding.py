@@ -1,4 +1,4 @@
-"""Find conversations by the service's ids or the clients', among those that a key may see."""
+"""Find conversations by the service's ids or the clients', among those that a key may see; tell what was erased."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import ids
 from core.domain.errors import ConflictError, NockError, NotFoundError
 from core.domain.keys import Key
+from core.domain.signatures import Signer
+from core.erasure import tombstones
 from core.storage.models import Conversation
 from core.storage.repositories import agents, conversations
 from core.storage.repositories.conversations import Name
@@ -22,16 +24,18 @@ async def seen_agents(session: AsyncSession, key: Key) -> dict[UUID, str]:
     return {agent: name for agent, name in (await agents.list_names(session)).items() if key.sees(name)}
 
 
-async def find_conversation(session: AsyncSession, key: Key, name: str, agent: str | None) -> Conversation:
-    """Raises NotFoundError, or ConflictError where two agents share the client's id and no agent is named."""
-    (found,) = await find_conversations(session, await seen_agents(session, key), [(name, agent)])
+async def find_conversation(
+    session: AsyncSession, signer: Signer, key: Key, name: str, agent: str | None
+) -> Conversation:
+    """Raises NotFoundError, GoneError, or ConflictError where two agents share the client's id and none is named."""
+    (found,) = await find_conversations(session, signer, await seen_agents(session, key), [(name, agent)])
     if isinstance(found, NockError):
         raise found
     return await conversations.get_conversation(session, found.id)
 
 
 async def find_conversations(
-    session: AsyncSession, seen: Mapping[UUID, str], asked: Sequence[Asked]
+    session: AsyncSession, signer: Signer, seen: Mapping[UUID, str], asked: Sequence[Asked]
 ) -> list[Name | NockError]:
     """In the order asked; for each that cannot be told, the error that says why."""
     own = {name: ids.parse(ids.Prefix.CONVERSATION, name) for name, _ in asked}
@@ -43,7 +47,19 @@ async def find_conversations(
     by_service = [parsed for parsed in own.values() if parsed is not None]
     for row in await conversations.list_names(session, by_service) if by_service else ():
         found[row.id].append(row)
-    return [_the_one(name, agent, found[own[name] or name], seen) for name, agent in asked]
+    told = [_the_one(name, agent, found[own[name] or name], seen) for name, agent in asked]
+    # Tombstones last: what was erased between the two look-ups is then found by the second.
+    lost = {one: may_be_of(*one, seen) for one, row in zip(asked, told, strict=True) if isinstance(row, NotFoundError)}
+    erased = await tombstones.list_of_conversations(session, signer, set(lost.values())) if lost else {}
+    return [
+        tombstones.gone("conversation") if one in lost and lost[one] in erased else row
+        for one, row in zip(asked, told, strict=True)
+    ]
+
+
+def may_be_of(name: str, agent: str | None, seen: Mapping[UUID, str]) -> tombstones.Asked:
+    """The conversation's id with the agents that it may be of."""
+    return name, frozenset(own for own, called in seen.items() if agent in (None, called))
 
 
 def _the_one(name: str, agent: str | None, found: Sequence[Name], seen: Mapping[UUID, str]) -> Name | NockError:

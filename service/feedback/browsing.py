@@ -13,6 +13,7 @@ from core.domain.feedback_tokens import FeedbackToken
 from core.domain.keys import Key
 from core.domain.metrics import check_value, find_metric
 from core.domain.rewards import Entry, effective
+from core.domain.signatures import Signer
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import agents, conversations, learner, rewards
 from service.feedback.answering import answer_fields
@@ -27,7 +28,7 @@ LONGEST_COMMENT = 1_000
 TAKEN = {"value", "comment", "turn_id", "conversation_id", "metric", "agent"}
 
 
-async def give_by_token(session: AsyncSession, token: FeedbackToken, body: FeedbackIn) -> Answer:
+async def give_by_token(session: AsyncSession, signer: Signer, token: FeedbackToken, body: FeedbackIn) -> Answer:
     """Append what the holder says, or repeat the answer where it stands already.
 
     NotAllowedError says that the body goes beyond the token, ConflictError that the holder changed it too often. An
@@ -36,7 +37,7 @@ async def give_by_token(session: AsyncSession, token: FeedbackToken, body: Feedb
     _check_fields(token, body)
     outcome = _outcome(token, body)
     seen = await agents.list_names(session)
-    (target,) = await find_targets(session, seen, [outcome])
+    (target,) = await find_targets(session, signer, seen, [outcome])
     if isinstance(target, NockError):
         raise target
     agent = await agents.get_agent_by_id(session, target.agent_id)
@@ -58,7 +59,7 @@ async def give_by_token(session: AsyncSession, token: FeedbackToken, body: Feedb
             f"This was said {MOST_VALUES} times already; the last value stands.", code="too_many_values", param="value"
         )
     # What the token reaches, in the form in which targets are looked up; it has no scope and is no key of anybody.
-    (answer,) = await give(session, Key(token.turn, frozenset(), frozenset({agent.name}), None), [outcome])
+    (answer,) = await give(session, signer, Key(token.turn, frozenset(), frozenset({agent.name}), None), [outcome])
     if isinstance(answer, NockError):
         raise answer
     return answer

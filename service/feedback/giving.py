@@ -13,6 +13,8 @@ from core.domain.episodes import EpisodeEnd
 from core.domain.errors import ConflictError, InvalidValueError, NockError
 from core.domain.keys import Key
 from core.domain.metrics import Metric, by_name, check_level, check_value, find_metric
+from core.domain.signatures import Signer
+from core.erasure.tombstones import gone
 from core.outcomes import settling
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -46,13 +48,15 @@ class Post:
         return None if name is None else (self.target.agent_id, name)
 
 
-async def give(session: AsyncSession, key: Key, outcomes: Sequence[Outcome]) -> list[Answer | NockError]:
+async def give(
+    session: AsyncSession, signer: Signer, key: Key, outcomes: Sequence[Outcome]
+) -> list[Answer | NockError]:
     """Append outcomes; gives back, in their order, what each is answered. A bad one never blocks the others.
 
-    NotFoundError says that the target is unknown, InvalidValueError that value, metric, time or correction do not fit,
-    ConflictError that the idempotency key was used with another body.
+    NotFoundError says that the target is unknown, GoneError that it was erased, InvalidValueError that value, metric,
+    time or correction do not fit, ConflictError that the idempotency key was used with another body.
     """
-    targets = await find_targets(session, await seen_agents(session, key), outcomes)
+    targets = await find_targets(session, signer, await seen_agents(session, key), outcomes)
     posts = {place: Post(outcomes[place], target) for place, target in enumerate(targets) if isinstance(target, Target)}
     if posts:
         await _append(session, list(posts.values()))
@@ -64,6 +68,10 @@ async def give(session: AsyncSession, key: Key, outcomes: Sequence[Outcome]) -> 
 async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     """Answer every post. Keys come before soundness: a repeated request is answered as it was the first time."""
     told = await conversations.lock_conversations(session, {post.target.conversation_id for post in posts})
+    for post in posts:
+        if post.target.conversation_id not in told:  # while its lock was waited for
+            post.answer = gone("conversation")
+    posts = _open(posts)
     metrics = await settling.metrics_of(session, told.values())
     now = await clock.instant(session)
     await _write_entries(session, posts, metrics, now)

@@ -3,9 +3,12 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
+from core.domain.erasure import Named
 from core.domain.errors import NotFoundError
 from core.domain.keys import Key
 from core.domain.metrics import by_name
+from core.domain.signatures import Signer
+from core.erasure.tombstones import gone, list_erased
 from core.outcomes import settling
 from core.storage.models import RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
@@ -14,11 +17,14 @@ from service.feedback.answering import answer_fields
 from service.feedback.outcomes import Answer
 
 
-async def retract(session: AsyncSession, key: Key, feedback_id: str) -> Answer:
+async def retract(session: AsyncSession, signer: Signer, key: Key, feedback_id: str) -> Answer:
     """Withdraw an entry by a new one. A second time changes nothing."""
     found = ids.parse(ids.Prefix.FEEDBACK, feedback_id)
     entry = await rewards.find_entry(session, found) if found else None
-    if entry is None or entry.agent_id not in await seen_agents(session, key) or entry.retracts is not None:
+    seen = await seen_agents(session, key)
+    if entry is None and found and await list_erased(session, signer, Named.FEEDBACK, {feedback_id: found}, seen):
+        raise gone("feedback")
+    if entry is None or entry.agent_id not in seen or entry.retracts is not None:
         raise NotFoundError(f"There is no feedback {feedback_id}.", code="feedback_not_found")
     conversation = await conversations.lock_conversation(session, entry.conversation_id)
     metrics = await settling.metrics_of(session, [conversation])

@@ -23,7 +23,7 @@ from service.feedback.schemas import BatchIn, BatchOut, DeadLetterOut, DeadLette
 from service.feedback.taking import outcome, take
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)
+    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 503)
 }
 REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": FeedbackOut}}
 
@@ -39,7 +39,7 @@ async def give_feedback(body: FeedbackIn, gateway: GatewayDep, sender: FeedbackS
     if not isinstance(sender, FeedbackToken):
         return _respond(await gateway.outcomes.ask(sender, body))
     async with gateway.database.transaction() as session:
-        answer = await give_by_token(session, sender, body)
+        answer = await give_by_token(session, gateway.signer, sender, body)
     return _respond(answer)
 
 
@@ -48,16 +48,17 @@ async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackK
     """Say many at once: a status each, in order. They are stored together, so that a retry finds all or none."""
     read = [_read(entry) for entry in body.entries]
     async with gateway.database.transaction() as session:
-        given = iter(await take(session, key, [one for one in read if isinstance(one, FeedbackIn)]))
+        bodies = [one for one in read if isinstance(one, FeedbackIn)]
+        given = iter(await take(session, gateway.signer, key, bodies))
     answers = [next(given) if isinstance(one, FeedbackIn) else one for one in read]
     # Not through BatchOut: a thousand stored answers would be read once more only to be written.
     return Response(orjson.dumps({"data": [_item(answer) for answer in answers]}), media_type="application/json")
 
 
 @router.delete("/{feedback_id}", response_model=FeedbackOut, responses=ERRORS)
-async def retract_feedback(feedback_id: str, session: SessionDep, key: FeedbackKeyDep) -> Response:
+async def retract_feedback(feedback_id: str, gateway: GatewayDep, session: SessionDep, key: FeedbackKeyDep) -> Response:
     """Withdraw an outcome. The ledger keeps both the outcome and its withdrawal."""
-    answer = await retract(session, key, feedback_id)
+    answer = await retract(session, gateway.signer, key, feedback_id)
     return _respond(Answer(answer.fields, created=False))
 
 
@@ -91,7 +92,8 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
         body = _read(letter.body)
         if isinstance(body, NockError):
             raise body
-        (answer,) = await give(session, dead_letters.as_its_sender(key, letter), [outcome(body)])
+        sender = dead_letters.as_its_sender(key, letter)
+        (answer,) = await give(session, gateway.signer, sender, [outcome(body)])
         if isinstance(answer, Answer):
             await session.delete(letter)
     return _respond(answer)

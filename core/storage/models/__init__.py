@@ -4,6 +4,7 @@ from core.storage.models.adapters import AdapterVersion, EngineResidency, Rollou
 from core.storage.models.agents import Agent, Metric, OutcomeChance
 from core.storage.models.base import Base
 from core.storage.models.conversations import Conversation, Episode
+from core.storage.models.erasures import Erasure, Tombstone
 from core.storage.models.keys import ApiKey
 from core.storage.models.learner import LearnerRun, Lease, RunState, RunTurn
 from core.storage.models.rewards import DeadLetter, DemonstrationTokens, IdempotencyKey, RewardEntry
@@ -19,6 +20,7 @@ __all__ = [
     "DemonstrationTokens",
     "EngineResidency",
     "Episode",
+    "Erasure",
     "IdempotencyKey",
     "LearnerRun",
     "Lease",
@@ -29,6 +31,7 @@ __all__ = [
     "RolloutEvent",
     "RunState",
     "RunTurn",
+    "Tombstone",
     "Turn",
     "TurnTokens",
 ]

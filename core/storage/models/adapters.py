@@ -7,11 +7,13 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.adapters import AdapterState
+from core.domain.erasure import ErasurePolicy
 from core.storage.models.base import Base, Json, WithId, created_now, text_enum
 
 
 class AdapterVersion(WithId):
-    """One LoRA of one agent; number 0 is the base model itself, without path or checksum. Only `state` moves."""
+    """One LoRA of one agent; number 0 is the base model itself, without path or checksum. Only `state` and
+    `taught_by_erased` move."""
 
     __tablename__ = "adapter_versions"
     __table_args__ = (UniqueConstraint("agent_id", "number"),)
@@ -27,6 +29,8 @@ class AdapterVersion(WithId):
     changed_share: Mapped[float | None]
     """Of the turns that taught it, those that have another reward by now or none; None until somebody has looked."""
     changed_share_at: Mapped[datetime | None]
+    taught_by_erased: Mapped[ErasurePolicy | None] = mapped_column(text_enum(ErasurePolicy))
+    """Set once something that it learned from was erased: the policy that its agent had for that."""
     created_at: Mapped[datetime] = created_now()
 
 

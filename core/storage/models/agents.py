@@ -8,6 +8,7 @@ from sqlalchemy import ForeignKey, UniqueConstraint, false
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from core.domain.erasure import ErasurePolicy
 from core.domain.metrics import Combine, Direction, Level, MetricKind
 from core.storage.models.base import Base, Json, WithId, created_now, text_enum
 
@@ -26,6 +27,9 @@ class Agent(WithId):
     idle_seconds: Mapped[float]
     schedule: Mapped[Json]
     learner: Mapped[Json]
+    erasure: Mapped[ErasurePolicy] = mapped_column(text_enum(ErasurePolicy), server_default=ErasurePolicy.KEEP)
+    retention_days: Mapped[float | None]
+    """How long a conversation is kept after its last turn; None keeps it for ever."""
     reward_version: Mapped[int] = mapped_column(default=1, server_default="1")
     """Rises whenever the metrics change what conversations earned."""
     browser_metric: Mapped[str | None]

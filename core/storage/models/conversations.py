@@ -34,6 +34,9 @@ class Conversation(WithId):
         ),
         Index("ix_conversations_lot", "agent_id", LOT, postgresql_where="state = 'matured'"),
         Index("ix_conversations_closed", "agent_id", "closed_at", postgresql_where="state <> 'open'"),
+        Index("ix_conversations_agent_id_last_turn_at", "agent_id", "last_turn_at"),
+        Index("ix_conversations_end_user", "end_user", postgresql_where="end_user IS NOT NULL"),
+        Index("ix_conversations_parent_id", "parent_id", postgresql_where="parent_id IS NOT NULL"),
     )
 
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))

@@ -4,9 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
+from core.domain.erasure import ErasurePolicy
 from core.storage.models.base import Base, Json, WithId, created_now, text_enum
 
 
@@ -39,6 +40,13 @@ class LearnerRun(WithId):
     figures: Mapped[Json | None]
     reason: Mapped[str | None]
     adapter_id: Mapped[UUID | None] = mapped_column(ForeignKey("adapter_versions.id"))
+    critic_run_id: Mapped[UUID | None]
+    """The run whose critic this one went on from."""
+    erased_turns: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Of the turns that taught it, those that are gone since."""
+    taught_by_erased: Mapped[ErasurePolicy | None] = mapped_column(text_enum(ErasurePolicy))
+    another_after: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether a run is to be queued as soon as this one has ended, whatever comes of it."""
     created_at: Mapped[datetime] = created_now()
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

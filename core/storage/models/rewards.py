@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -45,6 +45,7 @@ class IdempotencyKey(Base):
     """A client's key for one entry: the body it came with and the answer it got."""
 
     __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_conversation", text("(answer ->> 'conversation_id')")),)
 
     agent_id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -57,6 +58,10 @@ class DeadLetter(WithId):
     """Feedback whose target is unknown, kept with the reason so that nothing is dropped in silence."""
 
     __tablename__ = "dead_letters"
+    __table_args__ = (
+        Index("ix_dead_letters_conversation", text("(body ->> 'conversation_id')")),
+        Index("ix_dead_letters_turn", text("(body ->> 'turn_id')")),
+    )
 
     key_id: Mapped[UUID]
     agents: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))

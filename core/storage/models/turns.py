@@ -20,6 +20,7 @@ class Turn(WithId):
         Index("ix_turns_conversation_id_index", "conversation_id", "index"),
         Index("ix_turns_agent_id_head_hash", "agent_id", "head_hash"),
         Index("ix_turns_agent_id_previous_head", "agent_id", "previous_head"),
+        Index("ix_turns_episode_id", "episode_id"),
     )
 
     agent_id: Mapped[UUID]
@@ -48,6 +49,9 @@ class TurnTokens(Base):
     """
 
     __tablename__ = "turn_tokens"
+    __table_args__ = (
+        Index("ix_turn_tokens_prefix_turn_id", "prefix_turn_id", postgresql_where="prefix_turn_id IS NOT NULL"),
+    )
 
     turn_id: Mapped[UUID] = mapped_column(ForeignKey("turns.id"), primary_key=True)
     prefix_turn_id: Mapped[UUID | None]

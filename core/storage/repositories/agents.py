@@ -37,6 +37,12 @@ async def lock_agent(session: AsyncSession, name: str) -> Agent:
     return agent
 
 
+async def lock_agents(session: AsyncSession, agent_ids: Collection[UUID]) -> dict[UUID, Agent]:
+    """The rows by id, locked one after the other in the order of their ids; inserts that point to them go on."""
+    statement = select(Agent).where(Agent.id.in_(agent_ids)).order_by(Agent.id).with_for_update(key_share=True)
+    return {row.id: row for row in await session.scalars(statement.execution_options(populate_existing=True))}
+
+
 async def list_names(session: AsyncSession) -> dict[UUID, str]:
     """Every agent's name, without what else stands in its row."""
     return {row.id: row.name for row in await session.execute(select(Agent.id, Agent.name))}
@@ -44,6 +50,11 @@ async def list_names(session: AsyncSession) -> dict[UUID, str]:
 
 async def list_agents(session: AsyncSession) -> Sequence[Agent]:
     return (await session.scalars(select(Agent).order_by(Agent.name))).all()
+
+
+async def list_forgetful(session: AsyncSession) -> Sequence[UUID]:
+    """The agents that do not keep their conversations for ever."""
+    return (await session.scalars(select(Agent.id).where(Agent.retention_days.is_not(None)).order_by(Agent.id))).all()
 
 
 async def list_declared(

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
+from core.domain.errors import GoneError
+from core.domain.metrics import DAY_SECONDS
 from core.storage.models import Agent, Conversation, Episode, Turn
 from core.storage.repositories.arrays import is_among
 
@@ -92,15 +94,20 @@ async def add_conversation(session: AsyncSession, conversation: Conversation) ->
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Conversation:
-    """The row, locked and read afresh: whoever changes state or adds outcomes holds this."""
+    """The row, locked and read afresh: whoever changes state or adds outcomes holds this.
+
+    Raises GoneError where it was erased since the caller heard of it.
+    """
     statement = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
-    found: Conversation = (await session.scalars(statement.execution_options(populate_existing=True))).one()
+    found: Conversation | None = await session.scalar(statement.execution_options(populate_existing=True))
+    if found is None:
+        raise GoneError("This conversation was erased.", code="conversation_erased")
     return found
 
 
 async def lock_conversations(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Conversation]:
     """The rows, locked one after the other in the order of their ids, so that two such requests never block each
-    other for ever."""
+    other for ever. One that was erased is missing."""
     statement = select(Conversation).where(is_among(Conversation.id, conversation_ids)).order_by(Conversation.id)
     statement = statement.with_for_update().execution_options(populate_existing=True)
     return {row.id: row for row in await session.scalars(statement)}
@@ -220,6 +227,41 @@ async def lock_idle(session: AsyncSession, conversation_id: UUID) -> Conversatio
 def _is_idle() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     patience = func.make_interval(0, 0, 0, 0, 0, 0, Agent.idle_seconds)
     return Conversation.state == ConversationState.OPEN, Conversation.last_turn_at < func.now() - patience
+
+
+Place = tuple[datetime, UUID]
+"""When a conversation's last turn was, and its id."""
+
+
+async def list_expired(session: AsyncSession, agent_id: UUID, *, after: Place | None, limit: int) -> Sequence[Place]:
+    """Ended conversations whose last turn lies further back than their agent keeps them, the longest ago first."""
+    statement = (
+        select(Conversation.last_turn_at, Conversation.id)
+        .join(Agent, Agent.id == Conversation.agent_id)
+        .where(Conversation.agent_id == agent_id, *_is_expired())
+        .order_by(Conversation.last_turn_at, Conversation.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(Conversation.last_turn_at, Conversation.id) > after)
+    return [(row[0], row[1]) for row in await session.execute(statement)]
+
+
+async def lock_expired(session: AsyncSession, conversation_ids: Collection[UUID]) -> set[UUID]:
+    """Those that still have expired, locked in the order of their ids."""
+    statement = (
+        select(Conversation.id)
+        .join(Agent, Agent.id == Conversation.agent_id)
+        .where(Conversation.id.in_(conversation_ids), *_is_expired())
+        .order_by(Conversation.id)
+        .with_for_update(of=Conversation)
+    )
+    return set((await session.scalars(statement)).all())
+
+
+def _is_expired() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    kept = func.make_interval(0, 0, 0, 0, 0, 0, Agent.retention_days * DAY_SECONDS)
+    return Conversation.state != ConversationState.OPEN, Conversation.last_turn_at < func.now() - kept
 
 
 async def list_unsettled(session: AsyncSession, now: datetime, *, limit: int) -> Sequence[UUID]:

@@ -1,6 +1,6 @@
 """Learner runs and leases. Time is Postgres' own, so that workers with wrong clocks agree."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,10 +9,14 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.domain.erasure import BARRING
 from core.domain.sampling import Learnable
 from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn, Turn
 from core.storage.models.base import Json
 from core.storage.repositories.arrays import is_among
+
+BY_ERASURE = "erasure"
+"""Who asked for a run that learns without what was erased."""
 
 
 def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
@@ -29,6 +33,48 @@ async def queue_run(session: AsyncSession, agent_id: UUID, *, requested_by: str)
     )
     run: LearnerRun | None = await session.scalar(statement)
     return run
+
+
+async def ask_for_run(session: AsyncSession, agent_id: UUID) -> UUID | None:
+    """Queue a run that learns without what was erased; None where one is queued already, or follows the running one.
+
+    A queued run reads what there is when it is claimed; a running one may have read before.
+    """
+    run = await queue_run(session, agent_id, requested_by=BY_ERASURE)
+    if run is None:
+        followed = await session.execute(
+            update(LearnerRun)
+            .where(LearnerRun.agent_id == agent_id, LearnerRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+            .values(another_after=LearnerRun.state == RunState.RUNNING)
+            .returning(LearnerRun.id)
+            .execution_options(synchronize_session=False)
+        )
+        if followed.first() is None:  # it ended meanwhile
+            run = await queue_run(session, agent_id, requested_by=BY_ERASURE)
+    return None if run is None else run.id
+
+
+async def find_running(session: AsyncSession, agent_id: UUID) -> UUID | None:
+    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.RUNNING)
+    found: UUID | None = await session.scalar(statement)
+    return found
+
+
+async def list_all(session: AsyncSession, agent_id: UUID) -> Sequence[LearnerRun]:
+    """Every run the agent ever had, oldest first."""
+    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id).order_by(LearnerRun.id)
+    return (await session.scalars(statement)).all()
+
+
+async def count_erased(session: AsyncSession, lessons: Mapping[UUID, int]) -> None:
+    """Remember how many of the turns that taught each run are gone."""
+    for run_id, turns in sorted(lessons.items()):
+        await session.execute(
+            update(LearnerRun)
+            .where(LearnerRun.id == run_id)
+            .values(erased_turns=LearnerRun.erased_turns + turns)
+            .execution_options(synchronize_session=False)
+        )
 
 
 async def find_run(session: AsyncSession, run_id: UUID) -> LearnerRun | None:
@@ -80,9 +126,17 @@ async def renew_run(
 
 async def end_run(session: AsyncSession, run_id: UUID, *, holder: UUID, state: RunState, **values: object) -> bool:
     """Write down how the run ended; False when it is this worker's no more, and then nothing is written."""
-    return await _update_held(
-        session, run_id, holder, state=state, ended_at=func.now(), lease_until=None, lease_holder=None, **values
+    statement = (
+        update(LearnerRun)
+        .where(LearnerRun.id == run_id, _is_held_by(holder))
+        .values(state=state, ended_at=func.now(), lease_until=None, lease_holder=None, **values)
+        .returning(LearnerRun.agent_id, LearnerRun.another_after)
+        .execution_options(synchronize_session=False)
     )
+    ended = (await session.execute(statement)).one_or_none()
+    if ended is not None and ended.another_after:
+        await queue_run(session, ended.agent_id, requested_by=BY_ERASURE)
+    return ended is not None
 
 
 async def give_back_run(session: AsyncSession, run_id: UUID, *, holder: UUID, reason: str, counts: bool) -> bool:
@@ -129,10 +183,10 @@ def _is_unheld() -> ColumnElement[bool]:
 
 
 async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
-    """The agent's newest run that made a candidate."""
+    """The agent's newest run that made a candidate with which others may begin."""
     statement = (
         select(LearnerRun)
-        .where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED)
+        .where(LearnerRun.agent_id == agent_id, LearnerRun.state == RunState.SUCCEEDED, _may_be_begun_with())
         .order_by(LearnerRun.id.desc())
     )
     run: LearnerRun | None = await session.scalar(statement.limit(1))
@@ -141,14 +195,14 @@ async def newest_success(session: AsyncSession, agent_id: UUID) -> LearnerRun | 
 
 async def newest_learned(session: AsyncSession, agent_id: UUID) -> LearnerRun | None:
     """The agent's newest run whose critic the next one goes on from."""
-    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id, _has_learned())
+    statement = select(LearnerRun).where(LearnerRun.agent_id == agent_id, _has_learned(), _may_be_begun_with())
     run: LearnerRun | None = await session.scalar(statement.order_by(LearnerRun.id.desc()).limit(1))
     return run
 
 
 async def list_learned(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:
-    """The agent's runs that left a checkpoint, newest first."""
-    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, _has_learned())
+    """The agent's runs that left a checkpoint with which others may begin, newest first."""
+    statement = select(LearnerRun.id).where(LearnerRun.agent_id == agent_id, _has_learned(), _may_be_begun_with())
     return (await session.scalars(statement.order_by(LearnerRun.id.desc()))).all()
 
 
@@ -167,6 +221,12 @@ def _has_learned() -> ColumnElement[bool]:
     """
     only_critic = and_(LearnerRun.state == RunState.SKIPPED, LearnerRun.watermark.is_not(None))
     return or_(LearnerRun.state == RunState.SUCCEEDED, only_critic)
+
+
+def _may_be_begun_with() -> ColumnElement[bool]:
+    """Whether nothing was erased that a run learned from, or its agent keeps such runs."""
+    mark = LearnerRun.taught_by_erased
+    return or_(mark.is_(None), mark.not_in(BARRING))
 
 
 async def list_run_ids(session: AsyncSession, agent_id: UUID) -> Sequence[UUID]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Uuid, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.models import Episode, Turn, TurnTokens
@@ -24,6 +24,12 @@ async def list_places(session: AsyncSession, turn_ids: Collection[UUID]) -> list
     """Those of the turns that there are, without what was said."""
     statement = select(Turn.id, Turn.agent_id, Turn.conversation_id).where(is_among(Turn.id, turn_ids))
     return [Place(*row) for row in await session.execute(statement)]
+
+
+async def list_existing(session: AsyncSession, turn_ids: Collection[UUID]) -> set[UUID]:
+    """Those that were not erased."""
+    statement = select(Turn.id).where(Turn.id == any_(literal(list(turn_ids), ARRAY(Uuid))))
+    return set((await session.scalars(statement)).all())
 
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:

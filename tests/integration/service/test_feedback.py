@@ -222,3 +222,16 @@ async def test_a_comment_makes_no_conversation_new_to_the_learner(
     assert await matured_at() == before
     await gateway.feedback.post("/feedback", json=turn | {"metric": "stars", "value": 2})
     assert await matured_at() != before
+
+
+async def test_a_repeated_outcome_gets_its_first_answer_though_its_metric_takes_it_no_more(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    outcome = turn | {"metric": "stars", "value": 5, "idempotency_key": "crm-1"}
+    first = await gateway.feedback.post("/feedback", json=outcome)
+    assert first.status_code == 201
+    narrower = {"metrics": [{"name": "stars", "weight": 0.5, "low": 1, "high": 3}]}
+    assert (await gateway.admin.patch("/admin/agents/demo", json=narrower)).status_code == 200
+    assert (await gateway.feedback.post("/feedback", json=outcome | {"idempotency_key": "crm-2"})).status_code == 422
+    again = await gateway.feedback.post("/feedback", json=outcome)
+    assert (again.status_code, again.json()) == (200, first.json())

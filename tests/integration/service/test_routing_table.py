@@ -23,7 +23,9 @@ async def knows(table: RoutingTable, agent: str, *, seconds: float) -> bool:
 
 async def test_a_poll_finds_what_no_notification_told(database: Database, database_url: str) -> None:
     table = RoutingTable()
-    following = asyncio.create_task(follow(table, database, libpq_address(database_url), 0.1, lambda: None))
+    following = asyncio.create_task(
+        follow(table, database, libpq_address(database_url), 0.1, lambda: None, lambda _: None)
+    )
     await create_agent(database, "quiet")  # a builder announces nothing
     assert await knows(table, "quiet", seconds=10)
     following.cancel()
@@ -33,7 +35,9 @@ async def test_the_last_table_stays_in_service_while_postgres_is_away_and_is_ren
     database: Database, database_url: str
 ) -> None:
     table = RoutingTable()
-    following = asyncio.create_task(follow(table, database, libpq_address(database_url), 0.1, lambda: None))
+    following = asyncio.create_task(
+        follow(table, database, libpq_address(database_url), 0.1, lambda: None, lambda _: None)
+    )
     await create_agent(database, "before")
     assert await knows(table, "before", seconds=10)
     name = make_url(database_url).database

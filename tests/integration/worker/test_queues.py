@@ -17,6 +17,7 @@ TASKS = {
     "dead_letters.forget": "cpu",
     "outcomes.estimate_chances": "cpu",
     "adapters.watch_changes": "cpu",
+    "retention.erase": "cpu",
 }
 
 
@@ -48,6 +49,7 @@ def test_beat_ticks_at_its_times_and_no_tick_outlives_the_next(app: Celery) -> N
         "dead_letters.forget": ("dead_letters.forget", 3_600.0),
         "outcomes.estimate_chances": ("outcomes.estimate_chances", 300.0),
         "adapters.watch_changes": ("adapters.watch_changes", 300.0),
+        "retention.erase": ("retention.erase", 60.0),
     }
     assert BeatSettings().learning_tick_seconds == 2.0
     for entry in app.conf.beat_schedule.values():

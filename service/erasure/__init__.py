@@ -1,0 +1,1 @@
+"""Erasure on demand, and its reports."""
