@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.database_address import database_url
 from cli.gateway import Gateway, Unreachable, clear_errors, fail
 from cli.keys_file import read_keys
 from cli.options import Json, Key, Url
@@ -77,35 +78,24 @@ def _create_over_http(
 
 def _create_in_database(scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
     import asyncio
-    import os
 
     from sqlalchemy.exc import DBAPIError
 
-    database_url = os.environ.get("NOCK_DATABASE_URL") or _embedded_database_url()
     try:
-        return asyncio.run(_add_key(database_url, scopes, agents, name))
+        return asyncio.run(_add_key(database_url(), scopes, agents, name))
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         fail(f"The database refused: {reason} (are the migrations done? python -m core.storage.migrations upgrade)")
 
 
-def _embedded_database_url() -> str:
-    from cli.up import embedded_postgres  # only here: a gateway's image has no embedded servers
-
-    sockets = Home.from_environment().sockets / "postgres"
-    if not embedded_postgres.answers(sockets):
-        fail("Neither a gateway nor a database answers: start `nock up`, or set NOCK_DATABASE_URL.")
-    return embedded_postgres.url(sockets)
-
-
-async def _add_key(database_url: str, scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
+async def _add_key(address: str, scopes: list[str], agents: list[str] | None, name: str | None) -> dict[str, Any]:
     from core.domain.ids import Prefix, public
     from core.domain.keys import Scope, hash_secret, new_secret
     from core.storage.database import Database, connect
     from core.storage.repositories import keys
 
     secret = new_secret()
-    engine = connect(database_url)
+    engine = connect(address)
     try:
         async with Database(engine).transaction() as session:
             key = await keys.add_key(
