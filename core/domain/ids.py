@@ -17,6 +17,7 @@ class Prefix(StrEnum):
     RUN = "run"
     KEY = "key"
     ERASURE = "era"
+    EXPORT = "exp"
 
 
 def new_id() -> UUID:

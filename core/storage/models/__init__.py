@@ -5,6 +5,7 @@ from core.storage.models.agents import Agent, Metric, OutcomeChance
 from core.storage.models.base import Base
 from core.storage.models.conversations import Conversation, Episode
 from core.storage.models.erasures import Erasure, Tombstone
+from core.storage.models.exports import Export
 from core.storage.models.keys import ApiKey
 from core.storage.models.learner import LearnerRun, Lease, RunState, RunTurn
 from core.storage.models.rewards import DeadLetter, DemonstrationTokens, IdempotencyKey, RewardEntry
@@ -21,6 +22,7 @@ __all__ = [
     "EngineResidency",
     "Episode",
     "Erasure",
+    "Export",
     "IdempotencyKey",
     "LearnerRun",
     "Lease",

@@ -286,3 +286,22 @@ async def count_matured_since(session: AsyncSession, agent_id: UUID, since: date
     if since is not None:
         statement = statement.where(Conversation.matured_at > since)
     return (await session.scalar(statement)) or 0
+
+
+async def list_opened(
+    session: AsyncSession, agent_id: UUID, *, since: datetime | None, before: datetime, after: UUID | None, limit: int
+) -> Sequence[Conversation]:
+    """The agent's conversations that were opened in that time, in the order of their ids from behind `after`."""
+    statement = select(Conversation).where(*_opened(agent_id, since, before)).order_by(Conversation.id).limit(limit)
+    if after is not None:
+        statement = statement.where(Conversation.id > after)
+    return (await session.scalars(statement)).all()
+
+
+async def count_opened(session: AsyncSession, agent_id: UUID, *, since: datetime | None, before: datetime) -> int:
+    return (await session.scalar(select(func.count()).where(*_opened(agent_id, since, before)))) or 0
+
+
+def _opened(agent_id: UUID, since: datetime | None, before: datetime) -> list[ColumnElement[bool]]:
+    opened = [Conversation.agent_id == agent_id, Conversation.opened_at < before]
+    return opened if since is None else [*opened, Conversation.opened_at >= since]
