@@ -21,6 +21,7 @@ from service.feedback.outcomes import Answer
 from service.feedback.retracting import retract
 from service.feedback.schemas import BatchIn, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
 from service.feedback.taking import outcome, take
+from service.gateway import Gateway
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 503)
@@ -36,11 +37,9 @@ async def give_feedback(body: FeedbackIn, gateway: GatewayDep, sender: FeedbackS
 
     With a reply's feedback token (`nkf_…`) as bearer a browser may say value and comment of that turn.
     """
-    if not isinstance(sender, FeedbackToken):
-        return _respond(await gateway.outcomes.ask(sender, body))
-    async with gateway.database.transaction() as session:
-        answer = await give_by_token(session, gateway.signer, sender, body)
-    return _respond(answer)
+    if isinstance(sender, FeedbackToken):
+        return _respond(await _give_by_token(gateway, sender, body))
+    return _respond(await gateway.outcomes.ask(sender, body))
 
 
 @router.post("/batch", response_model=BatchOut, responses=ERRORS)
@@ -97,6 +96,14 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
         if isinstance(answer, Answer):
             await session.delete(letter)
     return _respond(answer)
+
+
+async def _give_by_token(gateway: Gateway, token: FeedbackToken, body: FeedbackIn) -> Answer | NockError:
+    try:
+        async with gateway.database.transaction() as session:
+            return await give_by_token(session, gateway.signer, token, body)
+    except NockError as error:
+        return error
 
 
 def _read(entry: dict[str, Any]) -> FeedbackIn | NockError:

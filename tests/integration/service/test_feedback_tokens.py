@@ -22,6 +22,7 @@ from tests.fixtures.gateway import SECRET, RunningGateway, client
 from tests.fixtures.scripted_engine import ScriptedEngine
 
 THUMB = Metric("thumb", MetricKind.BOOLEAN, weight=1.0, required=False, level=Level.TURN)
+COUNTED_403 = 'nock_feedback_total{status="403"}'
 STARS = Metric("stars", weight=1.0, required=False, low=1.0, high=5.0)
 
 
@@ -297,6 +298,16 @@ async def test_an_agent_that_changes_its_mind_closes_the_door_to_tokens_already_
         assert answer.status_code == status
         if status == 403:
             assert answer.json()["error"]["code"] == "closed_to_browsers"
+
+
+async def test_refused_posts_are_counted_as_those_of_keys_are(gateway: RunningGateway, reply: httpx.Response) -> None:
+    async def counted() -> float:
+        told = (await gateway.nobody.get("/metrics")).text
+        return sum(float(line.split()[1]) for line in told.splitlines() if line.startswith(COUNTED_403))
+
+    before = await counted()
+    assert (await post(gateway, token_of(reply), {"value": True, "final": True})).status_code == 403
+    assert await counted() == before + 1
 
 
 async def test_a_metric_may_be_called_what_one_likes(gateway: RunningGateway, database: Database) -> None:
