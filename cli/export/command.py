@@ -1,6 +1,7 @@
 """`nock export` as it is typed: its options, its progress bar, and what it says when it cannot go on."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -82,7 +83,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
             " (are the migrations done? python -m core.storage.migrations upgrade)"
         )
     except OSError as error:
-        reason = (error.strerror or str(error)).splitlines()[0]
+        reason = os.strerror(error.errno) if error.errno else str(error)  # pyarrow's own sentence is a long one
         fail(f"{error.filename or path} cannot be written: {reason}. Make room or mend it. {GO_ON}")
     except KeyboardInterrupt:
         fail(f"Stopped. {GO_ON}")
