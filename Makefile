@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback soak
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback bench-replay soak
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,3 +81,6 @@ bench-feedback: install ## Outcomes a second through POST /feedback and its batc
 
 soak: install ## Outcomes while gateway, worker and Postgres are killed again and again (SEED=… repeats one)
 	$(BIN)/python -m pytest -m soak -s tests/e2e/test_siege.py
+
+bench-replay: install ## How long a learner's draw takes as history grows to a million turns, and by which plans
+	$(BIN)/python -m bench.replay

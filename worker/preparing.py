@@ -16,11 +16,12 @@ from core.domain.erasure import BARRING
 from core.rollouts.loading import check_files
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun
-from core.storage.repositories import adapters, clock, learner, rollouts
+from core.storage.repositories import adapters, clock, learner, rewards, rollouts
 from worker.adapters.folders import open_unfinished
 from worker.adapters.places import Places
 from worker.configuration import RunConfiguration
 from worker.encoder import packaged_encoder
+from worker.replay.demonstrations import read_demonstrations
 from worker.replay.histories import History, Read, read_histories
 from worker.replay.staleness import Age
 from worker.replay.tokens import load_tokens
@@ -67,9 +68,16 @@ async def prepare(
         read = await read_histories(session, agent.id, configuration.replay, since=since, chance=Random(seed))
         histories = read.histories
         fresh = sum(history.is_new(since) for history in histories)
-        if fresh < configuration.replay.min_conversations:
-            return _too_few(fresh, configuration.replay.min_conversations, since)
-        tokens = await load_tokens(session, [turn.id for history in histories for turn in history.turns])
+        new = fresh + await rewards.count_demonstrations_since(
+            session, agent.id, None if success is None else success.started_at
+        )
+        if new < configuration.replay.min_conversations or not histories:
+            return _too_few(new, configuration.replay.min_conversations, since)
+        shown = await read_demonstrations(
+            session, agent.id, agent.base_model, limit=configuration.replay.max_conversations
+        )
+        wanted = {turn.id for history in histories for turn in history.turns} | {each.turn.id for each in shown}
+        tokens = await load_tokens(session, wanted)
         age = Age(await rollouts.list_events(session, agent.id), start.id)
         checkpoints = [places.checkpoint(run_id) for run_id in await learner.list_learned(session, agent.id)]
     if start.number != BASE_NUMBER:
@@ -81,6 +89,7 @@ async def prepare(
         too_stale={
             version for version in _spoke(histories) if age.of(version) > configuration.replay.max_actor_staleness
         },
+        shown=shown,
         tokens=tokens,
         model=settings.model,
         encoder=_encoder(settings, configuration),
@@ -132,7 +141,7 @@ def _encoder(settings: LearnerSettings, configuration: RunConfiguration) -> str 
 
 def _too_few(found: int, needed: int, since: datetime | None) -> str:
     which = "matured" if since is None else "newly matured"
-    return f"{found} {which} conversations, {needed} are needed: {needed - found} more."
+    return f"{found} {which} conversations, {needed} are needed: {max(needed - found, 1)} more."
 
 
 def _count(read: Read, age: Age) -> dict[str, object]:

@@ -14,7 +14,7 @@ from core.domain.erasure import BARRING, ErasurePolicy, strictest
 from core.rollouts.loading import WEIGHTS
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
-from core.storage.repositories import adapters, agents, learner, replay, turns
+from core.storage.repositories import adapters, agents, learner, replay, rewards, turns
 from worker.adapters.folders import publish, remove, seal
 from worker.adapters.places import Places
 from worker.lease import LeaseLostError
@@ -47,7 +47,7 @@ async def register(
             await asyncio.to_thread(publish, prepared.assignment.adapter_folder, published[0])
             await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, published[1])
             version = await _add_version(session, run, name, agent, prepared, published[0], sha256, taught.mark)
-            await learner.add_run_turns(session, taught.lessons)
+            await _keep_lessons(session, agent, taught, trained)
             await replay.mark_taught(session, prepared.as_read, read_at=prepared.read_at)
             ended = {**described, **taught.columns, "watermark": prepared.watermark, "adapter_id": version.id}
             if not await learner.end_run(
@@ -82,7 +82,7 @@ async def keep_critic(
         if not await learner.lock_held_run(session, run.id, holder=holder):
             raise LeaseLostError("another worker has the run")
         await asyncio.to_thread(publish, prepared.assignment.checkpoint_folder, places.checkpoint(run.id))
-        await learner.add_run_turns(session, taught.lessons)
+        await _keep_lessons(session, agent, taught, trained)
         ended = {**described, **taught.columns, "watermark": prepared.watermark, "progress": 1.0}
         await learner.end_run(session, run.id, holder=holder, state=RunState.SKIPPED, **ended)
         await _follow_up(session, agent, taught)
@@ -113,9 +113,10 @@ async def _look_back(
     What began with a version or a critic that is marked by now is marked as well.
     """
     policy = (await agents.lock_agent(session, agent.name)).erasure
-    existing = await turns.list_existing(session, [lesson.turn_id for lesson in trained.lessons])
-    lessons = [lesson for lesson in _lineage(run.id, trained) if lesson.turn_id in existing]
-    erased = len(trained.lessons) - len(lessons)
+    lineage = _lineage(run.id, trained)
+    existing = await turns.list_existing(session, [lesson.turn_id for lesson in lineage])
+    lessons = [lesson for lesson in lineage if lesson.turn_id in existing]
+    erased = len(lineage) - len(lessons)
     start = await adapters.get_version_by_id(session, prepared.start.id)
     critic = await learner.find_run(session, trained.critic_run_id) if trained.critic_run_id else None
     inherited = [start.taught_by_erased, critic.taught_by_erased if critic else None]
@@ -159,13 +160,24 @@ async def _add_version(
     return version
 
 
+async def _keep_lessons(session: AsyncSession, agent: Agent, taught: LookBack, trained: Trained) -> None:
+    """Which turns taught, and the tokens that demonstrations were made into."""
+    await learner.add_run_turns(session, taught.lessons)
+    await rewards.keep_demonstrated_tokens(session, agent.base_model, trained.completions)
+
+
 def _lineage(run_id: UUID, trained: Trained) -> list[RunTurn]:
+    """Each turn with what it earned, what was demonstrated at it, or both."""
+    learned = trained.skipped is None
+    rewards_of = {lesson.turn_id: lesson.earned for lesson in trained.lessons}
+    trains_actor = {lesson.turn_id for lesson in trained.lessons if lesson.transition.trains_actor}
     return [
         RunTurn(
             run_id=run_id,
-            turn_id=lesson.turn_id,
-            reward=lesson.earned,
-            trained_actor=trained.skipped is None and lesson.transition.trains_actor,
+            turn_id=turn_id,
+            reward=rewards_of.get(turn_id),
+            trained_actor=learned and turn_id in trains_actor | trained.demonstrated,
+            demonstrated=turn_id in trained.demonstrated,
         )
-        for lesson in trained.lessons
+        for turn_id in sorted(rewards_of.keys() | trained.demonstrated)
     ]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.storage.database import Database
 from core.storage.models import Agent
 from core.storage.models.base import Json
-from core.storage.repositories import agents, clock, learner
+from core.storage.repositories import agents, clock, learner, rewards
 from core.storage.repositories.conversations import count_matured_since
 
 log = structlog.get_logger()
@@ -68,7 +68,8 @@ async def _is_due(session: AsyncSession, agent: Agent, schedule: Schedule) -> bo
     # A run in which only the critic learned counts too: the same outcomes again would have it learn them by heart.
     learned = await learner.newest_learned(session, agent.id)
     fresh = await count_matured_since(session, agent.id, None if learned is None else learned.watermark)
-    return fresh >= schedule.min_conversations
+    shown = await rewards.count_demonstrations_since(session, agent.id, None if learned is None else learned.started_at)
+    return fresh + shown >= schedule.min_conversations
 
 
 def _has_passed(since: datetime | None, seconds: float, now: datetime) -> bool:

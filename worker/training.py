@@ -25,6 +25,7 @@ from worker.archer.dialogues import is_held_out
 from worker.archer.fresh import Decode
 from worker.archer.learner import Learner
 from worker.archer.types import Figures, Transition
+from worker.replay.demonstrations import Shown, demonstrations_of, newly_made, tokenise
 from worker.replay.histories import History
 from worker.replay.outliers import Fences
 from worker.replay.transitions import Lesson, lessons_of
@@ -47,6 +48,7 @@ class Assignment:
     """The rewards that are believed."""
     too_stale: Collection[UUID]
     """Versions whose replies train the critic alone."""
+    shown: Sequence[Shown]
     tokens: Mapping[UUID, Tokens]
     model: str
     encoder: str | None
@@ -68,6 +70,10 @@ class Trained:
     """What came out; `skipped` says why there is no adapter, if there is none."""
 
     lessons: Sequence[Lesson]
+    demonstrated: set[UUID]
+    """Turns at which another reply was demonstrated."""
+    completions: Mapping[UUID, bytes]
+    """The demonstrations that were tokenised now, as bytes."""
     figures: dict[str, object]
     skipped: str | None
     keeps_critic: bool
@@ -93,6 +99,8 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     decode = _decoder(tokenizer)
     lessons = _lessons(assignment, decode, generation_prompt_of(tokenizer))
     transitions = [lesson.transition for lesson in lessons]
+    completions = tokenise(assignment.shown, _encoder(tokenizer))
+    shown = demonstrations_of(assignment.shown, assignment.tokens, completions, decode)
     rendered = time.perf_counter()
     learner = _learner(assignment, decode, user_prompt_of(tokenizer))
     critic_start, critic_folder = _restore_critic(learner, assignment.checkpoints)
@@ -100,6 +108,7 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     on_progress(LOADED)
     update = learner.update(
         transitions,
+        [demonstration for _, demonstration in shown],
         on_progress=lambda share: on_progress(LOADED + (TRAINED - LOADED) * share),
     )
     updated = time.perf_counter()
@@ -114,8 +123,15 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     figures["critic_start"] = critic_start
     figures["effective_sample_size_share"] = effective_sample_size_share(update, assignment.config)
     as_stored = {name: as_json(value) for name, value in figures.items()}
-    critic_run_id = None if critic_folder is None else UUID(hex=critic_folder.name)
-    return Trained(lessons, as_stored, update.actor_skipped, keeps_critic, critic_run_id)
+    return Trained(
+        lessons=lessons,
+        demonstrated={turn for turn, _ in shown},
+        completions=newly_made(assignment.shown, completions),
+        figures=as_stored,
+        skipped=update.actor_skipped,
+        keeps_critic=keeps_critic,
+        critic_run_id=None if critic_folder is None else UUID(hex=critic_folder.name),
+    )
 
 
 def outcomes_differ(transitions: Sequence[Transition], held_out_share: float) -> bool:
@@ -162,6 +178,12 @@ def _tokenizer(model: str) -> Any:
 
 def _decoder(tokenizer: Any) -> Decode:
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _encoder(tokenizer: Any) -> Callable[[str], tuple[int, ...]]:
+    """A reply as tokens, with the end that the model would have sampled after it."""
+    end = user_prompt_of(tokenizer)[:1] or (int(tokenizer.eos_token_id),)
+    return lambda text: (*tokenizer(text, add_special_tokens=False)["input_ids"], *end)
 
 
 def generation_prompt_of(tokenizer: Any) -> tuple[int, ...]:

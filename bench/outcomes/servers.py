@@ -38,6 +38,7 @@ def gateway(database_url: str, port: int, folder: Path) -> Iterator[str]:
         "NOCK_DATABASE_URL": database_url,
         "NOCK_ENGINE_URLS": "http://127.0.0.1:9",
         "NOCK_PORT": str(port),
+        "NOCK_SECRET": "no token of this gateway is worth anything",
         "NOCK_LOG_LEVEL": "WARNING",
     }
     url = f"http://127.0.0.1:{port}"

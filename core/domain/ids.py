@@ -1,5 +1,6 @@
 """Ids: time-ordered UUIDs (version 7) inside, a word and 32 hexadecimal digits outside."""
 
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -23,6 +24,11 @@ class Prefix(StrEnum):
 def new_id() -> UUID:
     """A fresh id; later ones sort after earlier ones."""
     return UUID(int=uuid7().int)
+
+
+def first_id_at(time: datetime) -> UUID:
+    """The least id that a thing made at that time may have, by the clock of whoever made it."""
+    return UUID(int=int(time.timestamp() * 1000) << 80)
 
 
 def public(prefix: Prefix, value: UUID) -> str:

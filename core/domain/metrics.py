@@ -70,6 +70,11 @@ class Metric:
         return self.weight != 0 and self.kind in (MetricKind.FLOAT, MetricKind.BOOLEAN)
 
     @property
+    def demonstrates(self) -> bool:
+        """Whether its values are replies to be learned."""
+        return self.weight != 0 and self.kind is MetricKind.DEMONSTRATION
+
+    @property
     def is_bounded(self) -> bool:
         """Whether its declaration says what the largest and the least values are."""
         return self.kind is not MetricKind.FLOAT or (self.low is not None and self.high is not None)

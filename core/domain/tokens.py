@@ -51,7 +51,7 @@ def pack(
 ) -> PackedTokens:
     """The turn as bytes; what its prompt shares with the `previous` turn's prompt and completion is left out."""
     shared = 0 if previous is None else _shared_length(prompt_ids, previous.transcript_ids)
-    prompt, completion, floats = _ids_to_bytes(prompt_ids), _ids_to_bytes(completion_ids), _to_bytes("f", logprobs)
+    prompt, completion, floats = ids_to_bytes(prompt_ids), ids_to_bytes(completion_ids), _to_bytes("f", logprobs)
     return PackedTokens(shared, prompt[4 * shared :], completion, floats, _checksum(prompt, completion, floats))
 
 
@@ -65,12 +65,12 @@ def unpack(packed: PackedTokens, previous: Tokens | None = None) -> Tokens:
         raise DamagedTokensError(
             f"The prompt begins with {packed.prefix_length} tokens of a turn that has {len(before)}."
         )
-    prompt = _ids_to_bytes(before[: packed.prefix_length]) + packed.prompt_tail
+    prompt = ids_to_bytes(before[: packed.prefix_length]) + packed.prompt_tail
     if _checksum(prompt, packed.completion, packed.logprobs) != packed.checksum:
         raise DamagedTokensError("The stored tokens do not have the checksum that they were stored with.")
     return Tokens(
-        tuple(_from_bytes("i", prompt)),
-        tuple(_from_bytes("i", packed.completion)),
+        ids_of(prompt),
+        ids_of(packed.completion),
         tuple(_from_bytes("f", packed.logprobs)),
     )
 
@@ -87,10 +87,16 @@ def _checksum(prompt: bytes, completion: bytes, logprobs: bytes) -> int:
     return unsigned - 2**32 if unsigned >= 2**31 else unsigned
 
 
-def _ids_to_bytes(ids: Sequence[int]) -> bytes:
+def ids_to_bytes(ids: Sequence[int]) -> bytes:
+    """Little-endian int32."""
     if ids and not 0 <= min(ids) <= max(ids) < 2**31:
         raise InvalidValueError("A token id is negative or larger than any vocabulary.")
     return _to_bytes("i", ids)
+
+
+def ids_of(content: bytes) -> tuple[int, ...]:
+    """The ids that `ids_to_bytes` wrote."""
+    return tuple(_from_bytes("i", content))
 
 
 def _to_bytes(kind: str, numbers: Sequence[float]) -> bytes:

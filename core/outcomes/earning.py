@@ -33,13 +33,16 @@ class Taught:
     turn_id: UUID
     conversation_id: UUID
     trained_actor: bool
-    reward_then: float
+    reward_then: float | None
+    """None where only what was demonstrated at it has taught."""
     reward_now: float | None
     entries: Sequence[UUID]
     """What the ledger says of the turn, and at the last turn what it says of the conversation."""
 
     @property
     def changed(self) -> bool:
+        if self.reward_then is None:
+            return False
         return self.reward_now is None or abs(self.reward_now - self.reward_then) > CHANGED
 
 

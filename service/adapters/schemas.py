@@ -57,13 +57,13 @@ class Adapters(BaseModel):
 
 
 class TaughtOut(BaseModel):
-    """A turn that a version learned from: its reward then and now (null: nothing is known any more), and the entries
-    that speak of it or, at the last turn, of its conversation."""
+    """A turn that a version learned from: its reward then (null: only what was demonstrated at it has taught) and now
+    (null: nothing is known any more), and the entries that speak of it or, at the last turn, of its conversation."""
 
     turn_id: str
     conversation_id: str
     trained_actor: bool
-    reward_then: float
+    reward_then: float | None
     reward_now: float | None
     changed: bool
     feedback_ids: list[str]

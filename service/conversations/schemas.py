@@ -11,11 +11,13 @@ from core.domain.sampling import Learnable
 
 
 class LessonOut(BaseModel):
-    """A learner run that a turn taught, with the reward it taught with; `adapter` is the version that came out."""
+    """A learner run that a turn taught; `adapter` is the version that came out. `reward` is what it taught with, null
+    where only what was demonstrated at it has."""
 
     run_id: str
     adapter: str | None
-    reward: float
+    reward: float | None
+    demonstrated: bool
     trained_actor: bool
 
 
@@ -74,6 +76,8 @@ class ConversationOut(BaseModel):
     grouped: Grouping
     opened_at: datetime
     closed_at: datetime | None
+    outcome_chance: float | None
+    """How many of its kind came to have an outcome, as estimated when it ended."""
     total_return: float | None = Field(serialization_alias="return")
     turns: list[TurnOut]
     feedback: list[FeedbackEntryOut]

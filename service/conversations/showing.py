@@ -42,6 +42,7 @@ async def show(session: AsyncSession, conversation: Conversation, *, tokens: boo
         grouped=conversation.grouped,
         opened_at=conversation.opened_at,
         closed_at=conversation.closed_at,
+        outcome_chance=conversation.outcome_chance,
         total_return=folded.total,
         turns=_turns(told, adapter_of, folded, lessons, sampled),
         feedback=[_entry(entry) for entry in entries],
@@ -66,6 +67,7 @@ async def _lessons(session: AsyncSession, told: Sequence[Turn]) -> Mapping[UUID,
             run_id=ids.public(ids.Prefix.RUN, lesson.run_id),
             adapter=str(names[version]) if version else None,
             reward=lesson.reward,
+            demonstrated=lesson.demonstrated,
             trained_actor=lesson.trained_actor,
         )
         lessons[lesson.turn_id].append(shown)

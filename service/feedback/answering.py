@@ -1,5 +1,6 @@
 """What a client is told of its outcome: the entry, the conversation's state, and what follows for learning."""
 
+from enum import Enum, auto
 from typing import Any
 
 from core.domain import ids
@@ -8,11 +9,19 @@ from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories.learner import Teaching
 
 
+class Effect(Enum):
+    """What an entry does to learning by what it is."""
+
+    NONE = auto()
+    REWARD = auto()
+    DEMONSTRATION = auto()
+
+
 def answer_fields(
-    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, *, counts: bool
+    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, effect: Effect
 ) -> dict[str, Any]:
     """The answer to whoever gave or withdrew it. `teaching` is None where the conversation has no turns."""
-    consequence, reason = _consequence(entry, conversation, teaching, counts=counts)
+    consequence, reason = _consequence(entry, conversation, teaching, effect)
     return {
         "feedback_id": ids.public(ids.Prefix.FEEDBACK, entry.id),
         "conversation_id": ids.public(ids.Prefix.CONVERSATION, conversation.id),
@@ -26,13 +35,15 @@ def answer_fields(
 
 
 def _consequence(
-    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, *, counts: bool
+    entry: RewardEntry, conversation: Conversation, teaching: Teaching | None, effect: Effect
 ) -> tuple[str, str | None]:
     """What the outcome will change, and why nothing where it changes nothing."""
-    if not counts:
+    if effect is Effect.NONE:
         return "record_only", f"metric {entry.metric!r} does not enter the reward"
     if teaching is None or not teaching.can_teach:
         return "record_only", "the conversation has no turn that can teach"
+    if effect is Effect.DEMONSTRATION:
+        return "next_update", None
     if teaching.has_taught:
         return "relearn", None
     return ("next_update" if conversation.state is ConversationState.MATURED else "pending"), None

@@ -16,7 +16,7 @@ from core.domain.rewards import Entry, effective
 from core.domain.signatures import Signer
 from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import agents, conversations, learner, rewards
-from service.feedback.answering import answer_fields
+from service.feedback.answering import Effect, answer_fields
 from service.feedback.giving import give
 from service.feedback.outcomes import Answer, Outcome
 from service.feedback.schemas import FeedbackIn
@@ -53,7 +53,8 @@ async def give_by_token(session: AsyncSession, signer: Signer, token: FeedbackTo
     value = check_value(metric, outcome.value)
     if standing is not None and (standing.value, standing.comment) == (value, outcome.comment):
         teaching = (await learner.teaching_of(session, [conversation.id])).get(conversation.id)
-        return Answer(answer_fields(standing, conversation, teaching, counts=metric.counts), created=False)
+        effect = Effect.REWARD if metric.counts else Effect.NONE
+        return Answer(answer_fields(standing, conversation, teaching, effect), created=False)
     if sum(_is_of(line, token) and line.retracts is None for line in told) >= MOST_VALUES:
         raise ConflictError(
             f"This was said {MOST_VALUES} times already; the last value stands.", code="too_many_values", param="value"

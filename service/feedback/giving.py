@@ -20,7 +20,7 @@ from core.storage.models import Conversation, RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
 from core.storage.repositories.rewards import KeyName
 from service.conversations.finding import seen_agents
-from service.feedback.answering import answer_fields
+from service.feedback.answering import Effect, answer_fields
 from service.feedback.outcomes import Answer, Outcome
 from service.feedback.targets import Target, find_targets
 
@@ -39,6 +39,8 @@ class Post:
     entry: RewardEntry | None = None
     counts: bool = False
     """Whether it enters the reward, or corrects what did."""
+    demonstrates: bool = False
+    """Whether it says which reply a turn should have been given, for the agent to learn."""
     answer: Answer | NockError | None = None
 
     @property
@@ -79,6 +81,7 @@ async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     await _repeat_answers(session, [post for post in posts if post.entry is None and post.key not in claimed])
     appended = [post for post in _open(posts) if post.entry is not None]
     await rewards.add_entries(session, [post.entry for post in appended if post.entry is not None])
+    await rewards.add_demonstrations(session, [post.entry for post in appended if post.entry and post.demonstrates])
     await _settle(session, appended, told, metrics, now)
     await _answer(session, appended, told)
     await _repeat_answers(session, _open(posts))
@@ -119,6 +122,7 @@ async def _write_entries(session: AsyncSession, posts: Sequence[Post], metrics: 
             entry = _entry(post.outcome, post.target, declared, corrected, now)
             concerned = {entry.metric} | ({corrected[entry.supersedes].metric} if entry.supersedes else set())
             post.entry = entry
+            post.demonstrates = find_metric(declared, entry.metric).demonstrates and entry.turn_id is not None
             post.counts = any(metric.counts for name, metric in by_name(declared).items() if name in concerned)
         except InvalidValueError as error:
             post.answer = error
@@ -193,13 +197,19 @@ async def _settle(
     await settling.settle(session, touched, metrics, now, news=news)
 
 
+def _effect_of(post: Post) -> Effect:
+    if post.counts:
+        return Effect.REWARD
+    return Effect.DEMONSTRATION if post.demonstrates else Effect.NONE
+
+
 async def _answer(session: AsyncSession, posts: Sequence[Post], told: Mapping[UUID, Conversation]) -> None:
     teaching = await learner.teaching_of(session, {post.target.conversation_id for post in posts})
     answers: dict[KeyName, dict[str, Any]] = {}
     for post in posts:
         assert post.entry is not None
         conversation = told[post.target.conversation_id]
-        fields = answer_fields(post.entry, conversation, teaching.get(conversation.id), counts=post.counts)
+        fields = answer_fields(post.entry, conversation, teaching.get(conversation.id), _effect_of(post))
         post.answer = Answer(fields, created=True)
         if post.key is not None:
             answers[post.key] = fields

@@ -13,7 +13,7 @@ from core.outcomes import settling
 from core.storage.models import RewardEntry
 from core.storage.repositories import clock, conversations, learner, rewards
 from service.conversations.finding import seen_agents
-from service.feedback.answering import answer_fields
+from service.feedback.answering import Effect, answer_fields
 from service.feedback.outcomes import Answer
 
 
@@ -48,4 +48,9 @@ async def retract(session: AsyncSession, signer: Signer, key: Key, feedback_id: 
     news = {conversation.id} if created and counts else set()
     await settling.settle(session, [conversation], metrics, await clock.instant(session), news=news)
     teaching = await learner.teaching_of(session, [conversation.id])
-    return Answer(answer_fields(withdrawal, conversation, teaching.get(conversation.id), counts=counts), created)
+    return Answer(
+        answer_fields(
+            withdrawal, conversation, teaching.get(conversation.id), Effect.REWARD if counts else Effect.NONE
+        ),
+        created,
+    )

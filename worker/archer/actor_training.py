@@ -3,18 +3,20 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worker.archer.actor import Actor, token_logprobs
+from worker.archer.cloning import Cloning
 from worker.archer.config import ArcherConfig
 from worker.archer.descent import Descent, descend
 from worker.archer.importance import effective_sample_size, kl_estimate, truncated_ratio, turn_ratio
 from worker.archer.losses import awr_loss, clipped_policy_loss, exact_kl, imitation_loss, policy_gradient_loss
 from worker.archer.processes import ALONE, Processes
-from worker.archer.rows import Row, actor_batches, collate, micro_batches
+from worker.archer.rows import Row, actor_batches, collate, micro_batches, spread
 from worker.archer.types import ActorFigures, TokenBatch, TokenTable
 
 
@@ -27,9 +29,10 @@ class ActorTraining:
         optimiser: torch.optim.Optimizer,
         table: TokenTable,
         start_logprobs: Float[Tensor, "tokens"],
-        advantage: Float[Tensor, "tokens"],
+        advantage: Float[Tensor, "tokens"] | None,
         config: ArcherConfig,
         processes: Processes = ALONE,
+        cloning: Cloning | None = None,
     ) -> None:
         self.actor = actor
         self.optimiser = optimiser
@@ -37,6 +40,8 @@ class ActorTraining:
         self.start = start_logprobs.clone()
         self.now = start_logprobs.clone()
         self.advantage = advantage
+        """None: the turns say nothing, demonstrations are all that is followed."""
+        self.cloning = cloning
         self.config = config
         self.processes = processes
         self.seen = torch.zeros_like(table.turn, dtype=torch.bool)
@@ -60,27 +65,28 @@ class ActorTraining:
         config = self.config
         # Fresh replies that a policy gradient follows are as many as the turns of all passes.
         are_passed_once = config.actor_utterances == "fresh" and config.actor_objective != "imitation"
-        passes = 1 if are_passed_once else config.actor_epochs
-        plan = [actor_batches(rows, config.actor_batch_turns, generator) for _ in range(passes)]
+        passes = 1 if are_passed_once and self.advantage is not None else config.actor_epochs
+        plan = [self._steps_of_pass(rows, generator) for _ in range(passes)]
         planned = sum(len(batches) for batches in plan)
         steps: list[Descent] = []
         tokens_trained = 0
         first_pass: Tensor | None = None
         stopped = False
         for batches in plan:
-            for batch in batches:
+            for batch, shown in batches:
                 self.seen.zero_()
                 turns = self.table.turn[[span.table for row in batch for span in row.spans]].tolist()
+                named = [episodes[turn] for turn in turns]
                 step = descend(
                     self.optimiser,
-                    self.losses(batch, len(turns)),
+                    self._losses_of_step(batch, shown, rows),
                     config.max_grad_norm,
                     whose="actor",
-                    episodes=[episodes[turn] for turn in turns],
+                    episodes=named if self.cloning is None else named + self.cloning.names_of(shown),
                     approves=self._is_within_budget,
                     processes=self.processes,
                 )
-                tokens_trained += int(self.seen.sum())
+                tokens_trained += sum(span.end - span.start for row in (*batch, *shown) for span in row.spans)
                 if step is None:
                     stopped = True
                     break
@@ -98,6 +104,26 @@ class ActorTraining:
         assert first_pass is not None
         return self._figures(steps, first_pass, stopped, tokens_trained)
 
+    def _steps_of_pass(self, rows: Sequence[Row], generator: torch.Generator) -> list[tuple[list[Row], list[Row]]]:
+        """Turns of each step and demonstrations beside them, all once; many demonstrations ask for more steps."""
+        most = self.config.actor_batch_turns
+        batches = [] if self.advantage is None else actor_batches(rows, most, generator)
+        if self.cloning is None:
+            return [(batch, []) for batch in batches]
+        shares = max(len(batches), math.ceil(len(self.cloning.rows) / most))
+        return list(zip_longest(batches, spread(self.cloning.rows, shares, generator), fillvalue=[]))
+
+    def _losses_of_step(
+        self, batch: Sequence[Row], shown: Sequence[Row], every: Sequence[Row]
+    ) -> Iterator[Float[Tensor, ""]]:
+        """This process' parts of J_π + demonstration_weight · J_BC."""
+        if batch:
+            yield from self.losses(batch, sum(len(row.spans) for row in batch))
+        else:
+            self._measure_again(every)  # the budget is of logged turns, and this step reads none
+        if self.cloning is not None:
+            yield from self.cloning.losses(shown)
+
     def losses(self, rows: Sequence[Row], turns: int) -> Iterator[Float[Tensor, ""]]:
         """This process' parts of J_π of one step; remembers the log-probs they were made of."""
         for rows_together, counts in self.processes.share(micro_batches(rows, self.config.max_tokens_per_microbatch)):
@@ -114,6 +140,7 @@ class ActorTraining:
 
     def objective(self, logprobs: Float[Tensor, "tokens"], tokens: TokenBatch, turns: int) -> Float[Tensor, ""]:
         """The part of J_π that these tokens are, by the config's objective: a sum over turns, each by its weight."""
+        assert self.advantage is not None  # where it is, no step has turns
         config, advantage, weight = self.config, self.advantage[tokens.table], self.table.weight[tokens.table]
         behaviour = self.table.behaviour_logprobs[tokens.table]
         if config.actor_objective == "awr":
@@ -129,7 +156,7 @@ class ActorTraining:
 
     @torch.no_grad()
     def _measure_again(self, rows: Sequence[Row]) -> None:
-        """The log-probs after the last step, on every n-th micro-batch; sorted by length, so of all lengths."""
+        """The log-probs as they are now, on every n-th micro-batch; sorted by length, so of all lengths."""
         batches = micro_batches(rows, self.config.max_tokens_per_microbatch)
         self.seen.zero_()
         for rows_together, counts in self.processes.share(batches[:: max(1, round(1 / self.config.kl_check_share))]):

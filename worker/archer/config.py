@@ -173,6 +173,16 @@ class ArcherConfig:
     token_baseline: bool = False
     """True subtracts from each token's advantage what its first tokens already promised: for long replies."""
 
+    # What demonstrations do.
+
+    demonstration_weight: float = 1.0
+    """Weight of what humans demonstrate in the losses of actor and critic: higher imitates them sooner, and lets what
+    came of other turns move less beside them. 0 leaves demonstrations out."""
+
+    demonstration_margin: float = 0.5
+    """By how much Q of a demonstrated reply should lie above that of what was said instead, in the rewards' scale:
+    higher pushes the two further apart, and with them the values of replies that read like either."""
+
     # The shape of adapters and passes.
 
     lora_rank: int = 8
@@ -206,7 +216,7 @@ class ArcherConfig:
         for name in ("expectile", "clip_low"):
             self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")
         self._check("held_out_share", 0 <= self.held_out_share < 1, "from 0 to below 1")
-        for name in ("critic_weight_decay", "kl_coefficient"):
+        for name in ("critic_weight_decay", "kl_coefficient", "demonstration_weight", "demonstration_margin"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("max_importance_ratio", self.max_importance_ratio >= 1, "1 or more")
         self._check("kl_budget", self.kl_budget is None or self.kl_budget > 0, "above 0, or null for no budget")

@@ -1,5 +1,6 @@
 """Fits Q and V to whole episodes; knows what was read of the turns and what they earned, nothing of the actor."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worker.archer.config import ArcherConfig
+from worker.archer.contrasts import Contrasts, margin_losses
 from worker.archer.critic import Critic
 from worker.archer.descent import Descent, descend
 from worker.archer.dialogues import Dialogues
@@ -36,6 +38,8 @@ class Lessons(NamedTuple):
     """The episode of each turn."""
     fresh_values: FreshValues | None
     """Where V is to be the mean over sampled utterances."""
+    contrasts: Contrasts | None = None
+    """Where humans said which replies should have been given."""
 
 
 class Targets(NamedTuple):
@@ -67,6 +71,10 @@ def train_critic(
             chosen += lessons.episodes[waiting.pop()]
         losses = critic_losses(critic, target, lessons, chosen, config, processes)
         named = [lessons.names[turn] for turn in chosen]
+        if lessons.contrasts is not None and lessons.contrasts.learned:
+            pairs = lessons.contrasts.some(config.critic_batch_turns, generator)
+            losses = itertools.chain(losses, margin_losses(critic, lessons.contrasts, pairs, config, processes))
+            named += [lessons.contrasts.names[pair] for pair in pairs]
         step = descend(optimiser, losses, config.max_grad_norm, whose="critic", episodes=named, processes=processes)
         assert step is not None  # nothing vetoes a critic's step
         steps.append(step)
@@ -135,5 +143,4 @@ def read(critic: Critic, lessons: Lessons, turns: Sequence[int], *, following: b
     """Features of these turns: kept ones where the reader never moves."""
     if lessons.features is None:
         return critic.reader.read(lessons.places, turns, following=following)
-    place = torch.tensor(turns, device=lessons.features.observation.device)
-    return Features(*(column[place] for column in lessons.features))
+    return lessons.features.take(turns)

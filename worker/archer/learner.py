@@ -14,8 +14,10 @@ from worker.archer.actor_training import ActorTraining
 from worker.archer.advantages import best_candidates, normalise_advantages
 from worker.archer.checkpoint import actor_architecture, critic_architecture, read_checkpoint, write_checkpoint
 from worker.archer.clock import PhaseClock, peak_memory_bytes
+from worker.archer.cloning import Cloning
 from worker.archer.config import ArcherConfig
 from worker.archer.critic import Critic
+from worker.archer.demonstration_figures import describe_demonstrations
 from worker.archer.descent import NonFiniteUpdateError
 from worker.archer.episodes import episode_ends, reason_to_leave_actor
 from worker.archer.fresh import Decode, say_anew
@@ -26,7 +28,7 @@ from worker.archer.target import TargetCritic
 from worker.archer.text_reader import TextReader
 from worker.archer.token_baseline import subtract_baseline
 from worker.archer.token_reader import TokenReader
-from worker.archer.types import ActorFigures, CriticFigures, Figures, Transition, TransitionError
+from worker.archer.types import ActorFigures, CriticFigures, Demonstration, Figures, Transition, TransitionError
 from worker.archer.valuing import Valuing
 
 __all__ = ["Learner", "NonFiniteUpdateError"]
@@ -98,23 +100,35 @@ class Learner:
         self.actor_optimiser = torch.optim.AdamW(actor.parameters(), lr=config.actor_lr, weight_decay=0.0)
 
     def update(
-        self, transitions: Sequence[Transition], on_progress: Callable[[float], None] = ignore_progress
+        self,
+        transitions: Sequence[Transition],
+        demonstrations: Sequence[Demonstration] = (),
+        on_progress: Callable[[float], None] = ignore_progress,
     ) -> Figures:
-        """Learn from the turns: first the critic, then, if they say anything about replies, the actor."""
+        """Learn from the turns: first the critic, then, if they say anything about replies, the actor.
+
+        Demonstrations join the steps of both, a leap's too. Where the actor has nothing else to follow, or may not
+        trust the critic yet, it imitates them alone: for what a human said no critic need vouch.
+        """
         if not transitions:
             raise TransitionError("No turns were given: there is nothing to learn from.")
-        for transition in transitions:
-            following = transition.next_prompt_ids or ()
-            self.actor.check_vocabulary(transition.prompt_ids + transition.completion_ids + following)
+        self._check_vocabulary(transitions, demonstrations)
+        if self.config.demonstration_weight == 0:
+            demonstrations = ()
+        able = [each for each in demonstrations if len(each.completion_ids) <= self.config.max_completion_tokens]
         given = transitions
         transitions = [self._without_actor_if_long(transition) for transition in given]
         clock = PhaseClock()
         ends = episode_ends(transitions)
         with clock.phase("start log-probs"):
             spoken = read_spoken(self.actor, transitions, self.config)
+        cloning = None
+        if able:
+            with clock.phase("demonstrations"):
+                cloning = Cloning(self.actor, able, self.config, self.processes)
         weight = spoken.ratio().clamp(max=self.config.max_importance_ratio)
         trace = spoken.trace(self.config)
-        valuing = Valuing(self.critic, self.target, self.config, transitions, ends, weight, trace, self._say_anew)
+        valuing = Valuing(self.critic, self.target, self.config, transitions, ends, weight, trace, self._say_anew, able)
         critic_figures = valuing.learn(self.critic_optimiser, self.generator, clock, self.processes)
         critic_figures = self.processes.same(critic_figures)
         self.updates += 1
@@ -122,17 +136,25 @@ class Learner:
 
         skipped = reason_to_leave_actor(transitions, ends) or self._reason_to_wait(critic_figures)
         leaps = self.config.leap_epochs > 0 and not self.has_leapt
-        actor_figures = None
+        actor_figures, only_demonstrations = None, None
+
+        def on_step(share: float) -> None:
+            on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share)
+
         if skipped is None:
             with clock.phase("actor"):
-                actor_figures, skipped = self._teach_actor(
-                    spoken,
-                    valuing,
-                    leap_config(self.config) if leaps else self.config,
-                    lambda share: on_progress(CRITIC_PROGRESS + (1 - CRITIC_PROGRESS) * share),
-                )
-        leapt = leaps and skipped is None
+                config = leap_config(self.config) if leaps else self.config
+                actor_figures, skipped = self._teach_actor(spoken, valuing, config, cloning, on_step)
+        if actor_figures is None and cloning is not None:
+            only_demonstrations = skipped
+            with clock.phase("actor"):
+                actor_figures, skipped = self._imitate(spoken, cloning, on_step)
+        leapt = leaps and skipped is None and only_demonstrations is None
         self.has_leapt = self.has_leapt or leapt
+        demonstrated = None
+        if demonstrations:
+            with clock.phase("demonstrations"):
+                demonstrated = describe_demonstrations(len(demonstrations), cloning, valuing, only_demonstrations)
         on_progress(1.0)
         seconds = clock.total
         return Figures(
@@ -145,12 +167,19 @@ class Learner:
             texts_cut=valuing.count_cut(),
             critic=critic_figures,
             actor=actor_figures,
+            demonstrations=self.processes.same(demonstrated),
             actor_leapt=leapt,
             actor_skipped=skipped,
             tokens_per_second=actor_figures.tokens_trained / seconds if actor_figures else 0.0,
             seconds={**clock.seconds, "total": seconds},
             peak_memory_bytes=peak_memory_bytes(self.actor.device),
         )
+
+    def _check_vocabulary(self, transitions: Sequence[Transition], demonstrations: Sequence[Demonstration]) -> None:
+        for turn in transitions:
+            self.actor.check_vocabulary(turn.prompt_ids + turn.completion_ids + (turn.next_prompt_ids or ()))
+        for shown in demonstrations:
+            self.actor.check_vocabulary(shown.prompt_ids + shown.completion_ids + shown.instead_ids)
 
     def _without_actor_if_long(self, transition: Transition) -> Transition:
         """A reply beyond the bound would decide how much memory an update takes: the critic alone reads it."""
@@ -181,6 +210,7 @@ class Learner:
         spoken: Spoken,
         valuing: Valuing,
         config: ArcherConfig,
+        cloning: Cloning | None,
         on_progress: Callable[[float], None],
     ) -> tuple[ActorFigures | None, str | None]:
         """The actor's figures, and why its adapter is as it was, if it is. `config` is the learner's, or a leap's."""
@@ -189,7 +219,7 @@ class Learner:
             spoken = read_spoken(self.actor, said, config)
         else:
             advantage = self.processes.same(valuing.advantage())
-        transitions, rows, table, start = spoken
+        transitions, rows, table, _ = spoken
         trains = torch.tensor([transition.trains_actor for transition in transitions], device=advantage.device)
         flat_below = FLAT_SHARE * self.critic.heads.scale.item()
         if not rows:
@@ -206,7 +236,32 @@ class Learner:
         if config.token_baseline:
             assert isinstance(self.critic.reader, TokenReader)  # the config saw to it
             of_token = subtract_baseline(self.critic.reader, rows, of_token, config, self.generator)
-        training = ActorTraining(self.actor, self.actor_optimiser, table, start, of_token, config, self.processes)
+        return self._take_steps(spoken, of_token, config, cloning, on_progress)
+
+    def _imitate(
+        self, spoken: Spoken, cloning: Cloning, on_progress: Callable[[float], None]
+    ) -> tuple[ActorFigures, str | None]:
+        """The same where demonstrations are all that there is to follow."""
+        if not spoken.rows:
+            # How far the policy goes is measured on what it says; where none of it was logged, on what it says now.
+            asked = cloning.turns[: self.config.actor_batch_turns]
+            spoken = read_spoken(self.actor, self._say_anew(asked, 1), self.config)
+        for group in self.actor_optimiser.param_groups:
+            group["lr"] = self.config.actor_lr
+        return self._take_steps(spoken, None, self.config, cloning, on_progress)
+
+    def _take_steps(
+        self,
+        spoken: Spoken,
+        of_token: Float[Tensor, "tokens"] | None,
+        config: ArcherConfig,
+        cloning: Cloning | None,
+        on_progress: Callable[[float], None],
+    ) -> tuple[ActorFigures, str | None]:
+        transitions, rows, table, start = spoken
+        training = ActorTraining(
+            self.actor, self.actor_optimiser, table, start, of_token, config, self.processes, cloning
+        )
         figures = training.run(rows, [turn.episode for turn in transitions], self.generator, on_progress)
         if figures.steps_kept == 0:
             return figures, "its first step spent the whole KL budget and was undone; lower actor_lr"

@@ -1,7 +1,7 @@
 """The losses of critic and actor: each a pure function of tensors, each with its equation."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worker.archer.importance import truncated_ratio
@@ -111,6 +111,31 @@ def imitation_loss(
     With advantages.best_candidates as the choice it is Digi-Q's extraction (Bai et al. 2025).
     """
     return -(chosen.detach() * logprobs).sum() / turns
+
+
+def cloning_loss(
+    logprobs: Float[Tensor, "tokens"], length: Float[Tensor, "tokens"] | Int[Tensor, "tokens"], demonstrations: int
+) -> Float[Tensor, ""]:
+    """Behaviour cloning of demonstrated utterances, each of which counts once however long it is.
+
+        J_BC = - 1/D · Σ_d 1/|a_d| · Σₜ log π(a_dt)
+
+    Tokens lie flat, `length` is |a_d| at each of them, `demonstrations` is D.
+    """
+    return imitation_loss(logprobs, 1 / length, demonstrations)
+
+
+def margin_loss(
+    q: Float[Tensor, "ensemble pairs"], q_demonstrated: Float[Tensor, "ensemble pairs"], margin: float | Tensor
+) -> Float[Tensor, ""]:
+    """Large margin: what a human would have had said is worth more by m than what was said instead.
+
+        J_E = Σᵢ mean_d max(0, Qᵢ(s_d,a_d) + m - Qᵢ(s_d,a_Ed))
+
+    A pair whose margin is kept gives no gradient, so values need not be told by how much the better reply is better.
+    Hester et al. 2018 (DQfD), whose largest Q over all other actions is here that of the one reply known to be worse.
+    """
+    return (q + margin - q_demonstrated).clamp(min=0).mean(dim=1).sum()
 
 
 def token_baseline_loss(

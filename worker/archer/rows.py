@@ -87,6 +87,12 @@ def actor_batches(rows: Sequence[Row], turns: int, generator: torch.Generator) -
     return batches
 
 
+def spread(rows: Sequence[Row], shares: int, generator: torch.Generator) -> list[list[Row]]:
+    """The rows in so many shares, as equal as can be: as they come where there is one share, else by lot."""
+    order = list(range(len(rows))) if shares == 1 else torch.randperm(len(rows), generator=generator).tolist()
+    return [[rows[place] for place in order[share::shares]] for share in range(shares)]
+
+
 def collate(rows: Sequence[Row], device: torch.device) -> TokenBatch:
     """Rows padded on the right: prompt and completion stay adjacent, and a causal model never looks at what follows."""
     ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -73,6 +75,38 @@ class Transition:
         return TransitionError(f"A turn of episode {self.episode!r} cannot be learned from: {reason}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What a human says should have been said at a logged turn; nobody sampled it, so it has no log-probs."""
+
+    episode: str
+    """The one that the turn is of, for errors and for what is held out."""
+    observation: str
+    prompt_ids: tuple[int, ...]
+    utterance: str
+    """The demonstrated reply."""
+    completion_ids: tuple[int, ...]
+    """Its tokens, end of sequence included."""
+    instead: str
+    """The logged reply, in whose place it should have been given."""
+    instead_ids: tuple[int, ...]
+    conversation: str | None = None
+
+    @property
+    def held_out_by(self) -> str:
+        """The name by which it is held out from the critic, or not, as the turn is."""
+        return self.conversation or self.episode
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether it says that another reply would have been better, and not that the logged one was right."""
+        return self.utterance != self.instead and bool(self.instead_ids)
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids or not self.completion_ids:
+            raise TransitionError(f"A demonstration of {self.episode!r} is without prompt or completion tokens.")
+
+
 class TokenBatch(NamedTuple):
     """One micro-batch of the actor: whole rows, and one entry for each token that is trained."""
 
@@ -102,6 +136,11 @@ class Features(NamedTuple):
     following: Float[Tensor, "turns state"]
     """Of the next observation; zeros where none is known, and wherever nobody asked for it."""
 
+    def take(self, turns: Sequence[int]) -> "Features":
+        """Of these turns alone."""
+        place = torch.tensor(turns, device=self.observation.device)
+        return Features(*(column[place] for column in self))
+
 
 @dataclass(frozen=True, slots=True)
 class CriticFigures:
@@ -109,7 +148,7 @@ class CriticFigures:
 
     steps: int
     loss: float
-    """J_Q + J_V of the last step, in units of the rewards' scale squared."""
+    """J_Q + J_V of the last step, in units of the rewards' scale squared, and J_E where there are demonstrations."""
     grad_norm: float
     """Mean over the steps, before clipping."""
     explained_variance_before: float | None
@@ -157,6 +196,29 @@ class ActorFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class DemonstrationFigures:
+    """What was made of demonstrations."""
+
+    imitated: int
+    too_long: int
+    """Those left out, because their replies were longer than max_completion_tokens."""
+    only_these: str | None
+    """Why the actor followed nothing but demonstrations; None where it followed its objective too, or stayed."""
+    logprob_before: float | None
+    """Of a demonstrated token at the update's start, a mean of the replies' means; None where all were too long."""
+    logprob: float | None
+    """The same after the update."""
+    taught_critic: int
+    """Those that say another reply would have been better, at turns that are not held out from the critic."""
+    ranked_above_before: float | None
+    """Share of the replies that Q put above what was said instead, before it learned; None where none contradicts."""
+    ranked_above: float | None
+    """The same after the update."""
+    held_out_ranked_above: float | None
+    """The same of held-out conversations alone, whose demonstrations the critic never learns from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What one update did, in JSON's own types."""
 
@@ -172,6 +234,8 @@ class Figures:
     """Texts (or turns) of which the critic read less than there was."""
     critic: CriticFigures
     actor: ActorFigures | None
+    demonstrations: DemonstrationFigures | None
+    """None where none were given, or demonstration_weight is 0."""
     actor_leapt: bool
     """The actor imitated the best fresh replies, as leap_epochs asks of one update."""
     actor_skipped: str | None

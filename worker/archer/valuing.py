@@ -9,6 +9,7 @@ from torch import Tensor
 from worker.archer.advantages import observed_advantage, pessimistic_advantage
 from worker.archer.clock import PhaseClock
 from worker.archer.config import ArcherConfig
+from worker.archer.contrasts import Contrasts
 from worker.archer.critic import Critic
 from worker.archer.critic_training import Lessons, train_critic
 from worker.archer.descent import NonFiniteUpdateError
@@ -18,7 +19,7 @@ from worker.archer.processes import ALONE, Processes
 from worker.archer.returns import explained_variance, monte_carlo_returns, steady_value
 from worker.archer.target import TargetCritic
 from worker.archer.traces import mean_trace_length
-from worker.archer.types import CriticFigures, Features, Transition, TransitionError
+from worker.archer.types import CriticFigures, Demonstration, Features, Transition, TransitionError
 
 SayAnew = Callable[[Sequence[Transition], int], list[Transition]]
 """So many utterances of the policy as it is, for each of these turns' observations."""
@@ -41,6 +42,7 @@ class Valuing:
         weight: Float[Tensor, "turns"],
         trace: Float[Tensor, "turns"],
         say_anew: SayAnew,
+        demonstrations: Sequence[Demonstration] = (),
     ) -> None:
         self.critic = critic
         self.target = target
@@ -55,6 +57,9 @@ class Valuing:
             turn for turn in self.everything if is_held_out(transitions[turn].held_out_by, config.held_out_share)
         ]
         self.features: Features | None = None
+        contradicting = [demonstration for demonstration in demonstrations if demonstration.contradicts]
+        self.contrasts = Contrasts(critic.reader, contradicting, config.held_out_share) if contradicting else None
+        self.lead_before: Tensor | None = None
 
     def learn(
         self,
@@ -75,6 +80,8 @@ class Valuing:
             before = self._read(self.target if self.critic.reader.trains else self.critic, following=True)
             if not self.critic.reader.trains:
                 self.features = before
+            if self.contrasts is not None:
+                self.contrasts.keep(self.critic)
         rewards = [turn.reward for turn in self.transitions]
         bootstraps = self.dialogues.bootstraps
         if self.critic.heads.is_calibrated:
@@ -96,6 +103,7 @@ class Valuing:
         self.target.copy_units(self.critic)
         with torch.no_grad():
             q_before = self.critic.q(before).amin(dim=0)
+        self.lead_before = self.lead()
         lessons = Lessons(
             self.dialogues,
             self.index,
@@ -103,6 +111,7 @@ class Valuing:
             episodes,
             [turn.episode for turn in self.transitions],
             self._fresh_values if self.config.value == "sampled" else None,
+            self.contrasts,
         )
         with clock.phase("critic"):
             steps = train_critic(self.critic, self.target, optimiser, lessons, self.config, generator, processes)
@@ -152,9 +161,14 @@ class Valuing:
         features = self._read_others(self.critic, said)
         return pessimistic_advantage(self.critic.q(features), self.critic.v(features))
 
+    def lead(self) -> Float[Tensor, "pairs"] | None:
+        """By how much Q puts each demonstrated reply above what was said instead; None where none contradicts."""
+        return None if self.contrasts is None else self.contrasts.lead(self.critic)
+
     def count_cut(self) -> int:
         """What the critic could not read whole."""
-        return self.critic.reader.count_cut(self.index)
+        of_demonstrations = 0 if self.contrasts is None else self.critic.reader.count_cut(self.contrasts.index)
+        return self.critic.reader.count_cut(self.index) + of_demonstrations
 
     @torch.no_grad()
     def _read(self, critic: Critic, *, following: bool) -> Features:

@@ -55,11 +55,11 @@ async def draw(
     changed = await replay.list_changed(session, agent_id, limit=most)
     newest = await replay.list_newest(session, agent_id, limit=LOOK_BACK * most)
     lots = await replay.list_by_lot(session, agent_id, chance.randbytes(LOT_BYTES), limit=LOOK_BACK * by_lot)
-    newest_part, rest = newest[: most - by_lot], newest[most - by_lot :]
     reasons = [(each, Part.CHANGED) for each in changed]
-    reasons += [(each, _age_of(each, since)) for each in newest_part]
-    reasons += [(each, Part.RESERVOIR) for each in lots]
-    reasons += [(each, _age_of(each, since)) for each in rest]
+    reasons += [(each, _age_of(each, since)) for each in newest[: most - by_lot]]
+    reasons += [(each, Part.RESERVOIR) for each in lots[:by_lot]]
+    reasons += [(each, _age_of(each, since)) for each in newest[most - by_lot :]]
+    reasons += [(each, Part.RESERVOIR) for each in lots[by_lot:]]
     parts: dict[UUID, Part] = {}
     for candidate, part in reasons:
         parts.setdefault(candidate.id, part)

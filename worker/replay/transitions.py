@@ -83,6 +83,7 @@ def lessons_of(
             temperature=1.0 if temperature is None else float(temperature),
             trains_actor=False,
             on_policy=episode.adapter_id == start_version,
+            weight=history.weight,
         )
         is_fresh_enough = episode.adapter_id not in too_stale
         yield Lesson(turn.id, reward, _for_actor(turn, transition) if is_fresh_enough else transition)

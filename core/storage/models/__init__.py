@@ -8,7 +8,7 @@ from core.storage.models.erasures import Erasure, Tombstone
 from core.storage.models.exports import Export
 from core.storage.models.keys import ApiKey
 from core.storage.models.learner import LearnerRun, Lease, RunState, RunTurn
-from core.storage.models.rewards import DeadLetter, DemonstrationTokens, IdempotencyKey, RewardEntry
+from core.storage.models.rewards import DeadLetter, Demonstration, IdempotencyKey, RewardEntry
 from core.storage.models.turns import Turn, TurnTokens
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Base",
     "Conversation",
     "DeadLetter",
-    "DemonstrationTokens",
+    "Demonstration",
     "EngineResidency",
     "Episode",
     "Erasure",

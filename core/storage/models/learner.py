@@ -53,15 +53,16 @@ class LearnerRun(WithId):
 
 
 class RunTurn(Base):
-    """A turn that taught a run, with the reward it taught with."""
+    """A turn that taught a run: with the reward it taught with, or by what was demonstrated at it, or both."""
 
     __tablename__ = "run_turns"
     __table_args__ = (Index("ix_run_turns_turn_id", "turn_id"),)
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("learner_runs.id"), primary_key=True)
     turn_id: Mapped[UUID] = mapped_column(ForeignKey("turns.id"), primary_key=True)
-    reward: Mapped[float]
+    reward: Mapped[float | None]
     trained_actor: Mapped[bool]
+    demonstrated: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Lease(Base):

@@ -31,14 +31,18 @@ class RewardEntry(WithId):
     received_at: Mapped[datetime] = created_now()
 
 
-class DemonstrationTokens(Base):
-    """A demonstration as tokens, made once by the tokenizer of the model that is to learn it; little-endian int32."""
+class Demonstration(Base):
+    """An entry that says which reply a turn should have been given; its tokens once a learner has made them."""
 
-    __tablename__ = "demonstration_tokens"
+    __tablename__ = "demonstrations"
+    __table_args__ = (Index("ix_demonstrations_agent_id_entry_id", "agent_id", "entry_id"),)
 
     entry_id: Mapped[UUID] = mapped_column(ForeignKey("reward_entries.id"), primary_key=True)
-    base_model: Mapped[str] = mapped_column(primary_key=True)
-    completion: Mapped[bytes]
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    base_model: Mapped[str | None]
+    """The model whose tokenizer made the tokens."""
+    completion: Mapped[bytes | None]
+    """Little-endian int32, the end of the reply included."""
 
 
 class IdempotencyKey(Base):

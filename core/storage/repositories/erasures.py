@@ -35,6 +35,7 @@ from core.domain import ids
 from core.storage.models import (
     Conversation,
     DeadLetter,
+    Demonstration,
     Episode,
     Erasure,
     IdempotencyKey,
@@ -44,15 +45,12 @@ from core.storage.models import (
     Turn,
     TurnTokens,
 )
+from core.storage.repositories.arrays import is_among
 
 CHANNEL = "nock_erasures"
 """Postgres channel on which the ids of erased conversations reach every gateway's memory."""
 IDS_A_NOTICE = 200
 """Of 32 digits each: a notice holds less than 8,000 bytes."""
-
-
-def _among(column: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None], ids: Collection[UUID]) -> Any:
-    return column == any_(literal(list(ids), ARRAY(Uuid)))
 
 
 def _named(column: ColumnElement[str], names: Collection[str]) -> ColumnElement[bool]:
@@ -66,7 +64,7 @@ def _entry(column: InstrumentedAttribute[Any], name: str) -> ColumnElement[str]:
 
 async def list_of_user(session: AsyncSession, agent_ids: Collection[UUID], end_user: str) -> Sequence[UUID]:
     statement = select(Conversation.id).where(Conversation.end_user == end_user)
-    return (await session.scalars(statement.where(_among(Conversation.agent_id, agent_ids)))).all()
+    return (await session.scalars(statement.where(is_among(Conversation.agent_id, agent_ids)))).all()
 
 
 async def list_repeating(session: AsyncSession, conversation_ids: Collection[UUID]) -> set[UUID]:
@@ -76,17 +74,17 @@ async def list_repeating(session: AsyncSession, conversation_ids: Collection[UUI
     history which ends in none of the conversations that would stay. A history that a stranger's conversation has word
     for word, behind the same key, is not theirs alone.
     """
-    theirs = select(Turn.id).where(_among(Turn.conversation_id, conversation_ids))
+    theirs = select(Turn.id).where(is_among(Turn.conversation_id, conversation_ids))
     ended, later, other = aliased(Turn), aliased(Turn), aliased(Turn)
     stays = other.conversation_id != all_(literal(list(conversation_ids), ARRAY(Uuid)))
     is_elsewhere = exists().where(other.agent_id == ended.agent_id, other.head_hash == ended.head_hash, stays)
     brought = (
         select(later.conversation_id)
         .join(ended, and_(ended.agent_id == later.agent_id, ended.head_hash == later.previous_head))
-        .where(_among(ended.conversation_id, conversation_ids), ~is_elsewhere)
+        .where(is_among(ended.conversation_id, conversation_ids), ~is_elsewhere)
     )
     statement = union(
-        select(Conversation.id).where(_among(Conversation.parent_id, conversation_ids)),
+        select(Conversation.id).where(is_among(Conversation.parent_id, conversation_ids)),
         select(Turn.conversation_id)
         .join(TurnTokens, TurnTokens.turn_id == Turn.id)
         .where(TurnTokens.prefix_turn_id.in_(theirs)),
@@ -96,11 +94,11 @@ async def list_repeating(session: AsyncSession, conversation_ids: Collection[UUI
 
 
 async def list_turn_ids(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[UUID]:
-    return (await session.scalars(select(Turn.id).where(_among(Turn.conversation_id, conversation_ids)))).all()
+    return (await session.scalars(select(Turn.id).where(is_among(Turn.conversation_id, conversation_ids)))).all()
 
 
 async def list_entry_ids(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[UUID]:
-    statement = select(RewardEntry.id).where(_among(RewardEntry.conversation_id, conversation_ids))
+    statement = select(RewardEntry.id).where(is_among(RewardEntry.conversation_id, conversation_ids))
     return (await session.scalars(statement)).all()
 
 
@@ -109,7 +107,7 @@ async def count_lessons(session: AsyncSession, conversation_ids: Collection[UUID
     statement = (
         select(RunTurn.run_id, func.count())
         .join(Turn, Turn.id == RunTurn.turn_id)
-        .where(_among(Turn.conversation_id, conversation_ids))
+        .where(is_among(Turn.conversation_id, conversation_ids))
         .group_by(RunTurn.run_id)
         .order_by(RunTurn.run_id)
     )
@@ -132,17 +130,19 @@ async def remove_dead_letters(
 
 async def remove(session: AsyncSession, agent_id: UUID, conversation_ids: Collection[UUID]) -> dict[str, int]:
     """Take these conversations of an agent out of every table; the rows that went, by table."""
-    turns = select(Turn.id).where(_among(Turn.conversation_id, conversation_ids))
+    turns = select(Turn.id).where(is_among(Turn.conversation_id, conversation_ids))
+    entries = select(RewardEntry.id).where(is_among(RewardEntry.conversation_id, conversation_ids))
     public = [ids.public(ids.Prefix.CONVERSATION, one) for one in conversation_ids]
     used = and_(IdempotencyKey.agent_id == agent_id, _named(_entry(IdempotencyKey.answer, "conversation_id"), public))
     steps: dict[str, Delete] = {
         "run_turns": delete(RunTurn).where(RunTurn.turn_id.in_(turns)),
         "turn_tokens": delete(TurnTokens).where(TurnTokens.turn_id.in_(turns)),
-        "turns": delete(Turn).where(_among(Turn.conversation_id, conversation_ids)),
-        "reward_entries": delete(RewardEntry).where(_among(RewardEntry.conversation_id, conversation_ids)),
+        "demonstrations": delete(Demonstration).where(Demonstration.entry_id.in_(entries)),
+        "turns": delete(Turn).where(is_among(Turn.conversation_id, conversation_ids)),
+        "reward_entries": delete(RewardEntry).where(is_among(RewardEntry.conversation_id, conversation_ids)),
         "idempotency_keys": delete(IdempotencyKey).where(used),
-        "episodes": delete(Episode).where(_among(Episode.conversation_id, conversation_ids)),
-        "conversations": delete(Conversation).where(_among(Conversation.id, conversation_ids)),
+        "episodes": delete(Episode).where(is_among(Episode.conversation_id, conversation_ids)),
+        "conversations": delete(Conversation).where(is_among(Conversation.id, conversation_ids)),
     }
     return {table: await _count(session, step) for table, step in steps.items()}
 

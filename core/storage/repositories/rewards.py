@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.domain.ids import first_id_at
 from core.domain.rewards import Entry
-from core.storage.models import DeadLetter, IdempotencyKey, RewardEntry
+from core.storage.models import DeadLetter, Demonstration, IdempotencyKey, RewardEntry
 from core.storage.repositories.arrays import is_among, rows_of
 
 KeyName = tuple[UUID, str]
@@ -67,6 +68,44 @@ async def add_entries(session: AsyncSession, entries: Sequence[RewardEntry]) -> 
     ]
     given = rows_of({column: [getattr(entry, column.key) for entry in entries] for column in columns})
     await session.execute(insert(RewardEntry).from_select([column.key for column in columns], select(given)))
+
+
+async def add_demonstrations(session: AsyncSession, entries: Sequence[RewardEntry]) -> None:
+    """Let learners find these entries: each says which reply its turn should have been given."""
+    session.add_all(Demonstration(entry_id=entry.id, agent_id=entry.agent_id) for entry in entries)
+    await session.flush()
+
+
+async def list_demonstrations(
+    session: AsyncSession, agent_id: UUID, *, limit: int
+) -> list[tuple[Demonstration, RewardEntry]]:
+    """The agent's newest, each with its entry, standing or not."""
+    statement = (
+        select(Demonstration, RewardEntry)
+        .join(RewardEntry, RewardEntry.id == Demonstration.entry_id)
+        .where(Demonstration.agent_id == agent_id)
+        .order_by(Demonstration.entry_id.desc())
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in await session.execute(statement)]
+
+
+async def count_demonstrations_since(session: AsyncSession, agent_id: UUID, since: datetime | None) -> int:
+    """How many were given after a time, by their ids."""
+    statement = select(func.count()).where(Demonstration.agent_id == agent_id)
+    if since is not None:
+        statement = statement.where(Demonstration.entry_id >= first_id_at(since))
+    return (await session.scalar(statement)) or 0
+
+
+async def keep_demonstrated_tokens(session: AsyncSession, base_model: str, completions: Mapping[UUID, bytes]) -> None:
+    """Keep what a model's tokenizer has made of these entries, so that no other tokenizer ever makes it anew."""
+    for entry_id in sorted(completions):
+        await session.execute(
+            update(Demonstration)
+            .where(Demonstration.entry_id == entry_id)
+            .values(base_model=base_model, completion=completions[entry_id])
+        )
 
 
 async def find_entry(session: AsyncSession, entry_id: UUID) -> RewardEntry | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, literal, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.models import Episode, Turn, TurnTokens
@@ -28,8 +28,11 @@ async def list_places(session: AsyncSession, turn_ids: Collection[UUID]) -> list
 
 async def list_existing(session: AsyncSession, turn_ids: Collection[UUID]) -> set[UUID]:
     """Those that were not erased."""
-    statement = select(Turn.id).where(Turn.id == any_(literal(list(turn_ids), ARRAY(Uuid))))
-    return set((await session.scalars(statement)).all())
+    return set((await session.scalars(select(Turn.id).where(is_among(Turn.id, turn_ids)))).all())
+
+
+async def list_by_id(session: AsyncSession, turn_ids: Collection[UUID]) -> Sequence[Turn]:
+    return (await session.scalars(select(Turn).where(is_among(Turn.id, turn_ids)))).all()
 
 
 async def list_turns(session: AsyncSession, conversation_id: UUID) -> Sequence[Turn]:

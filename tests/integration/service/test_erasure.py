@@ -73,6 +73,7 @@ async def test_nothing_of_an_erased_conversation_is_left_in_any_table(
     assert report["removed"] == {
         "conversations": 1,
         "dead_letters": 1,
+        "demonstrations": 0,
         "episodes": 1,
         "idempotency_keys": 1,
         "reward_entries": 1,

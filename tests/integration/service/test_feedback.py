@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from core.domain.ids import Prefix, public
 from core.domain.keys import Scope
 from core.domain.metrics import Level, Metric, MetricKind
 from core.storage.database import Database
+from core.storage.models import Demonstration
 from tests.fixtures.builders import create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, client
 
@@ -20,7 +22,8 @@ async def agent(database: Database) -> None:
     note = Metric("note", MetricKind.COMMENT)
     thumb = Metric("thumb", MetricKind.BOOLEAN, required=False, level=Level.TURN)
     sale = Metric("sale", required=False, level=Level.CONVERSATION)
-    await create_agent(database, "demo", metrics=[resolved, stars, note, thumb, sale])
+    ideal = Metric("ideal", MetricKind.DEMONSTRATION)
+    await create_agent(database, "demo", metrics=[resolved, stars, note, thumb, sale, ideal])
 
 
 @pytest.fixture
@@ -235,3 +238,16 @@ async def test_a_repeated_outcome_gets_its_first_answer_though_its_metric_takes_
     assert (await gateway.feedback.post("/feedback", json=outcome | {"idempotency_key": "crm-2"})).status_code == 422
     again = await gateway.feedback.post("/feedback", json=outcome)
     assert (again.status_code, again.json()) == (200, first.json())
+
+
+async def test_a_demonstration_of_a_turn_teaches_and_one_of_a_whole_conversation_is_only_kept(
+    gateway: RunningGateway, database: Database, turn: dict[str, str]
+) -> None:
+    shown = {"metric": "ideal", "value": "It left on Monday."}
+    answer = (await gateway.feedback.post("/feedback", json=turn | shown)).json()
+    assert (answer["consequence"], answer["reason"]) == ("next_update", None)
+    of_whole = {"conversation_id": turn["conversation_id"], **shown}
+    assert (await gateway.feedback.post("/feedback", json=of_whole)).json()["consequence"] == "record_only"
+    async with database.transaction() as session:
+        kept = (await session.scalars(select(Demonstration.entry_id))).all()
+    assert [public(Prefix.FEEDBACK, entry) for entry in kept] == [answer["feedback_id"]]

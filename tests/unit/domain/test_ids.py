@@ -1,8 +1,10 @@
 """Ids: sortable inside, prefixed outside, and never taken for one another."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from core.domain.ids import Prefix, new_id, parse, public
+from core.domain.ids import Prefix, first_id_at, new_id, parse, public
 
 
 def test_later_ids_sort_after_earlier_ones() -> None:
@@ -39,3 +41,10 @@ HEX = "0" * 31 + "a"
 def test_what_is_no_id_of_the_kind_is_none(text: str) -> None:
     assert parse(Prefix.TURN, f"turn_{HEX}") is not None
     assert parse(Prefix.TURN, text) is None
+
+
+def test_the_first_id_at_a_time_lies_between_what_was_made_before_and_after() -> None:
+    now = datetime.now(UTC)
+    assert (
+        first_id_at(now - timedelta(milliseconds=5)) < new_id() < first_id_at(datetime.now(UTC) + timedelta(seconds=1))
+    )

@@ -58,11 +58,12 @@ def lessons(
     *,
     state: ConversationState = ConversationState.MATURED,
     is_told_whole: bool = False,
+    weight: float = 1.0,
     fences: Fences | None = None,
     too_stale: Collection[UUID] = (),
 ) -> list[Lesson]:
     conversation = Conversation(id=new_id(), state=state)
-    history = History(conversation, turns, episodes, rewards or [0.0] * len(turns), is_told_whole)
+    history = History(conversation, turns, episodes, rewards or [0.0] * len(turns), is_told_whole, weight)
     known = {one.id: its for one, its in zip(turns, tokens, strict=True) if its is not None}
     return list(
         lessons_of(
@@ -210,3 +211,8 @@ def test_what_a_version_said_long_ago_trains_the_critic_alone() -> None:
     assert not lesson.transition.trains_actor
     (lesson,) = lessons([turn()], [old], THREE[:1], too_stale={STABLE})
     assert lesson.transition.trains_actor
+
+
+def test_a_turn_counts_as_much_as_its_conversation() -> None:
+    (lesson,) = lessons([turn()], [episode(EpisodeEnd.CLOSED)], THREE[:1], weight=2.5)
+    assert lesson.transition.weight == 2.5
