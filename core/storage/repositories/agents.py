@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import metrics
 from core.domain.errors import ConflictError, NotFoundError
 from core.storage.models import Agent, Metric
-from core.storage.repositories.arrays import is_among
+from core.storage.repositories.arrays import is_among_given
 
 
 async def find_agent(session: AsyncSession, name: str) -> Agent | None:
@@ -43,9 +43,12 @@ async def lock_agents(session: AsyncSession, agent_ids: Collection[UUID]) -> dic
     return {row.id: row for row in await session.scalars(statement.execution_options(populate_existing=True))}
 
 
+NAMES = select(Agent.id, Agent.name)
+
+
 async def list_names(session: AsyncSession) -> dict[UUID, str]:
     """Every agent's name, without what else stands in its row."""
-    return {row.id: row.name for row in await session.execute(select(Agent.id, Agent.name))}
+    return {row.id: row.name for row in await session.execute(NAMES)}
 
 
 async def list_agents(session: AsyncSession) -> Sequence[Agent]:
@@ -57,19 +60,21 @@ async def list_forgetful(session: AsyncSession) -> Sequence[UUID]:
     return (await session.scalars(select(Agent.id).where(Agent.retention_days.is_not(None)).order_by(Agent.id))).all()
 
 
+DECLARED = (
+    select(Agent.id, Agent.reward_version, Metric)
+    .join(Metric, Metric.agent_id == Agent.id, isouter=True)
+    .where(is_among_given(Agent.id, "agent_ids"))
+    .ext(distinct_on(Agent.id, Metric.name))
+    .order_by(Agent.id, Metric.name, Metric.version.desc())
+)
+
+
 async def list_declared(
     session: AsyncSession, agent_ids: Collection[UUID]
 ) -> dict[UUID, tuple[int, list[metrics.Metric]]]:
     """Of each agent its reward version and its metrics in their newest versions, both as of one moment."""
-    statement = (
-        select(Agent.id, Agent.reward_version, Metric)
-        .join(Metric, Metric.agent_id == Agent.id, isouter=True)
-        .where(is_among(Agent.id, agent_ids))
-        .ext(distinct_on(Agent.id, Metric.name))
-        .order_by(Agent.id, Metric.name, Metric.version.desc())
-    )
     found: dict[UUID, tuple[int, list[metrics.Metric]]] = {}
-    for agent, version, row in await session.execute(statement):
+    for agent, version, row in await session.execute(DECLARED, {"agent_ids": list(agent_ids)}):
         _, declared = found.setdefault(agent, (version, []))
         if row is not None and not row.dropped:
             declared.append(_as_metric(row))

@@ -5,6 +5,8 @@ from datetime import datetime
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+INSTANT = select(func.clock_timestamp())
+
 
 async def now(session: AsyncSession) -> datetime:
     """When this transaction began."""
@@ -13,7 +15,7 @@ async def now(session: AsyncSession) -> datetime:
 
 async def instant(session: AsyncSession) -> datetime:
     """This moment, however long the transaction has waited for locks."""
-    moment: datetime = (await session.scalars(select(func.clock_timestamp()))).one()
+    moment: datetime = (await session.scalars(INSTANT)).one()
     return moment
 
 

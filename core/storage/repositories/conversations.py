@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,7 +14,7 @@ from core.domain.episodes import EpisodeEnd
 from core.domain.errors import GoneError
 from core.domain.metrics import DAY_SECONDS
 from core.storage.models import Agent, Conversation, Episode, Turn
-from core.storage.repositories.arrays import is_among
+from core.storage.repositories.arrays import is_among, is_among_given
 
 
 async def find_conversation(session: AsyncSession, agent_id: UUID, external_id: str) -> Conversation | None:
@@ -45,22 +45,24 @@ class Name:
     external_id: str | None
 
 
+NAMES = select(Conversation.id, Conversation.agent_id, Conversation.external_id)
+BY_ID = NAMES.where(is_among_given(Conversation.id, "ids"))
+BY_EXTERNAL_ID = NAMES.where(
+    is_among_given(Conversation.agent_id, "agent_ids"), is_among_given(Conversation.external_id, "external_ids")
+)
+
+
 async def list_names(session: AsyncSession, conversation_ids: Collection[UUID]) -> list[Name]:
     """Those of the conversations that there are, without what else stands in their rows."""
-    return await _names(session, is_among(Conversation.id, conversation_ids))
+    return [Name(*row) for row in await session.execute(BY_ID, {"ids": list(conversation_ids)})]
 
 
 async def list_names_by_external_id(
     session: AsyncSession, agent_ids: Collection[UUID], external_ids: Collection[str]
 ) -> list[Name]:
     """Conversations of these agents that clients named so."""
-    agents, names = is_among(Conversation.agent_id, agent_ids), is_among(Conversation.external_id, external_ids)
-    return await _names(session, and_(agents, names))
-
-
-async def _names(session: AsyncSession, which: ColumnElement[bool]) -> list[Name]:
-    statement = select(Conversation.id, Conversation.agent_id, Conversation.external_id).where(which)
-    return [Name(*row) for row in await session.execute(statement)]
+    given = {"agent_ids": list(agent_ids), "external_ids": list(external_ids)}
+    return [Name(*row) for row in await session.execute(BY_EXTERNAL_ID, given)]
 
 
 async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Conversation]:
@@ -105,12 +107,20 @@ async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> Con
     return found
 
 
+LOCK = (
+    select(Conversation)
+    .where(is_among_given(Conversation.id, "ids"))
+    .order_by(Conversation.id)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
+
 async def lock_conversations(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Conversation]:
     """The rows, locked one after the other in the order of their ids, so that two such requests never block each
     other for ever. One that was erased is missing."""
-    statement = select(Conversation).where(is_among(Conversation.id, conversation_ids)).order_by(Conversation.id)
-    statement = statement.with_for_update().execution_options(populate_existing=True)
-    return {row.id: row for row in await session.scalars(statement)}
+    locked = await session.scalars(LOCK, {"ids": list(conversation_ids)})
+    return {row.id: row for row in locked}
 
 
 async def newest_episode(session: AsyncSession, conversation_id: UUID) -> Episode | None:

@@ -13,7 +13,7 @@ from core.domain.erasure import BARRING
 from core.domain.sampling import Learnable
 from core.storage.models import Agent, LearnerRun, Lease, RunState, RunTurn, Turn
 from core.storage.models.base import Json
-from core.storage.repositories.arrays import is_among
+from core.storage.repositories.arrays import is_among_given
 
 BY_ERASURE = "erasure"
 """Who asked for a run that learns without what was erased."""
@@ -267,19 +267,21 @@ class Teaching:
     has_taught: bool
 
 
+TEACHING = (
+    select(
+        Turn.conversation_id,
+        func.bool_or(Turn.learnable != Learnable.NONE),
+        func.bool_or(exists().where(RunTurn.turn_id == Turn.id)),
+    )
+    .where(is_among_given(Turn.conversation_id, "conversation_ids"))
+    .group_by(Turn.conversation_id)
+)
+
+
 async def teaching_of(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, Teaching]:
     """Of each conversation that has turns."""
-    taught = exists().where(RunTurn.turn_id == Turn.id)
-    statement = (
-        select(
-            Turn.conversation_id,
-            func.bool_or(Turn.learnable != Learnable.NONE),
-            func.bool_or(taught),
-        )
-        .where(is_among(Turn.conversation_id, conversation_ids))
-        .group_by(Turn.conversation_id)
-    )
-    return {row[0]: Teaching(row[1], row[2]) for row in await session.execute(statement)}
+    given = {"conversation_ids": list(conversation_ids)}
+    return {row[0]: Teaching(row[1], row[2]) for row in await session.execute(TEACHING, given)}
 
 
 async def take_lease(session: AsyncSession, name: str, *, holder: UUID, seconds: float) -> bool:

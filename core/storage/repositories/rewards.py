@@ -13,10 +13,62 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.ids import first_id_at
 from core.domain.rewards import Entry
 from core.storage.models import DeadLetter, Demonstration, IdempotencyKey, RewardEntry
-from core.storage.repositories.arrays import is_among, rows_of
+from core.storage.repositories.arrays import as_given, given_rows, is_among, is_among_given
 
 KeyName = tuple[UUID, str]
 """An agent's id, and what the client calls the request."""
+
+# As tables: an insert into a class with parameters would mean rows of it to the ORM, and these are columns of many.
+LEDGER = RewardEntry.metadata.tables[RewardEntry.__tablename__]
+KEYS = IdempotencyKey.metadata.tables[IdempotencyKey.__tablename__]
+SAID = (
+    RewardEntry.id,
+    RewardEntry.agent_id,
+    RewardEntry.conversation_id,
+    RewardEntry.turn_id,
+    RewardEntry.metric,
+    RewardEntry.value,
+    RewardEntry.source,
+    RewardEntry.supersedes,
+    RewardEntry.retracts,
+    RewardEntry.comment,
+    RewardEntry.occurred_at,
+)
+"""What an entry says; the rest of its row Postgres adds."""
+APPEND = insert(LEDGER).from_select([column.key for column in SAID], select(given_rows(*SAID)))
+LEDGERS = (
+    select(
+        RewardEntry.conversation_id,
+        RewardEntry.id,
+        RewardEntry.turn_id,
+        RewardEntry.metric,
+        RewardEntry.source,
+        RewardEntry.value,
+        RewardEntry.supersedes,
+        RewardEntry.retracts,
+    )
+    .where(is_among_given(RewardEntry.conversation_id, "conversation_ids"))
+    .order_by(RewardEntry.sequence)
+)
+NAMED = given_rows(IdempotencyKey.agent_id, IdempotencyKey.key)
+USED_KEYS = (
+    select(IdempotencyKey)
+    .join(NAMED, and_(IdempotencyKey.agent_id == NAMED.c.agent_id, IdempotencyKey.key == NAMED.c.key))
+    .execution_options(populate_existing=True)
+)
+CLAIMED = given_rows(IdempotencyKey.agent_id, IdempotencyKey.key, IdempotencyKey.body_hash, IdempotencyKey.answer)
+CLAIM_KEYS = (
+    insert(KEYS)
+    .from_select(["agent_id", "key", "body_hash", "answer"], select(CLAIMED))
+    .on_conflict_do_nothing()
+    .returning(IdempotencyKey.agent_id, IdempotencyKey.key)
+)
+ANSWERED = given_rows(IdempotencyKey.agent_id, IdempotencyKey.key, IdempotencyKey.answer)
+ANSWER_KEYS = (
+    update(KEYS)
+    .where(IdempotencyKey.agent_id == ANSWERED.c.agent_id, IdempotencyKey.key == ANSWERED.c.key)
+    .values(answer=ANSWERED.c.answer)
+)
 
 
 async def list_entries(session: AsyncSession, conversation_id: UUID) -> Sequence[RewardEntry]:
@@ -33,41 +85,17 @@ async def list_entries_of(session: AsyncSession, conversation_ids: Iterable[UUID
 
 async def ledgers_of(session: AsyncSession, conversation_ids: Iterable[UUID]) -> dict[UUID, list[Entry]]:
     """The same as the domain folds them, by conversation; one without entries is not there."""
-    statement = select(
-        RewardEntry.conversation_id,
-        RewardEntry.id,
-        RewardEntry.turn_id,
-        RewardEntry.metric,
-        RewardEntry.source,
-        RewardEntry.value,
-        RewardEntry.supersedes,
-        RewardEntry.retracts,
-    ).where(is_among(RewardEntry.conversation_id, conversation_ids))
     found: dict[UUID, list[Entry]] = defaultdict(list)
-    for conversation, *fields in await session.execute(statement.order_by(RewardEntry.sequence)):
+    for conversation, *fields in await session.execute(LEDGERS, {"conversation_ids": list(conversation_ids)}):
         found[conversation].append(Entry(*fields))
     return found
 
 
 async def add_entries(session: AsyncSession, entries: Sequence[RewardEntry]) -> None:
     """Append to the ledger, in this order, by one statement."""
-    if not entries:
-        return
-    columns = [
-        RewardEntry.id,
-        RewardEntry.agent_id,
-        RewardEntry.conversation_id,
-        RewardEntry.turn_id,
-        RewardEntry.metric,
-        RewardEntry.value,
-        RewardEntry.source,
-        RewardEntry.supersedes,
-        RewardEntry.retracts,
-        RewardEntry.comment,
-        RewardEntry.occurred_at,
-    ]
-    given = rows_of({column: [getattr(entry, column.key) for entry in entries] for column in columns})
-    await session.execute(insert(RewardEntry).from_select([column.key for column in columns], select(given)))
+    if entries:
+        given = as_given({column: [getattr(entry, column.key) for entry in entries] for column in SAID})
+        await session.execute(APPEND, given)
 
 
 async def add_demonstrations(session: AsyncSession, entries: Sequence[RewardEntry]) -> None:
@@ -117,10 +145,8 @@ async def list_keys(session: AsyncSession, names: Collection[KeyName]) -> dict[K
     if not names:
         return {}
     agents, keys = zip(*names, strict=True)
-    asked = rows_of({IdempotencyKey.agent_id: agents, IdempotencyKey.key: keys})
-    is_asked = and_(IdempotencyKey.agent_id == asked.c.agent_id, IdempotencyKey.key == asked.c.key)
-    statement = select(IdempotencyKey).join(asked, is_asked).execution_options(populate_existing=True)
-    return {(row.agent_id, row.key): row for row in await session.scalars(statement)}
+    given = as_given({IdempotencyKey.agent_id: agents, IdempotencyKey.key: keys})
+    return {(row.agent_id, row.key): row for row in await session.scalars(USED_KEYS, given)}
 
 
 async def claim_keys(session: AsyncSession, body_hashes: Mapping[KeyName, bytes]) -> set[KeyName]:
@@ -132,7 +158,7 @@ async def claim_keys(session: AsyncSession, body_hashes: Mapping[KeyName, bytes]
     if not body_hashes:
         return set()
     ordered = sorted(body_hashes)
-    given = rows_of(
+    given = as_given(
         {
             IdempotencyKey.agent_id: [agent_id for agent_id, _ in ordered],
             IdempotencyKey.key: [key for _, key in ordered],
@@ -140,28 +166,21 @@ async def claim_keys(session: AsyncSession, body_hashes: Mapping[KeyName, bytes]
             IdempotencyKey.answer: [{}] * len(ordered),
         }
     )
-    statement = insert(IdempotencyKey).from_select(["agent_id", "key", "body_hash", "answer"], select(given))
-    taken = statement.on_conflict_do_nothing().returning(IdempotencyKey.agent_id, IdempotencyKey.key)
-    return {(row.agent_id, row.key) for row in await session.execute(taken)}
+    return {(row.agent_id, row.key) for row in await session.execute(CLAIM_KEYS, given)}
 
 
 async def answer_keys(session: AsyncSession, answers: Mapping[KeyName, dict[str, Any]]) -> None:
     """Store what each claimed key's request was told."""
     if not answers:
         return
-    given = rows_of(
+    given = as_given(
         {
             IdempotencyKey.agent_id: [agent_id for agent_id, _ in answers],
             IdempotencyKey.key: [key for _, key in answers],
             IdempotencyKey.answer: list(answers.values()),
         }
     )
-    await session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.agent_id == given.c.agent_id, IdempotencyKey.key == given.c.key)
-        .values(answer=given.c.answer)
-        .execution_options(synchronize_session=False)
-    )
+    await session.execute(ANSWER_KEYS, given)
 
 
 async def list_by_id(session: AsyncSession, entry_ids: Collection[UUID]) -> dict[UUID, RewardEntry]:
