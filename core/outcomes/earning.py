@@ -48,7 +48,7 @@ class Taught:
 
 async def earned_by(session: AsyncSession, told: Sequence[Conversation]) -> dict[UUID, Earned]:
     """Of each conversation that has turns, by its agent's metrics of today."""
-    folds = await folds_of(session, told, await metrics_of(session, told), await clock.now(session))
+    folds = await folds_of(session, told, await metrics_of(session, told), await clock.instant(session))
     spoken: dict[UUID, list[Turn]] = defaultdict(list)
     for turn in await turns.list_turns_of(session, folds):
         spoken[turn.conversation_id].append(turn)
@@ -66,7 +66,7 @@ async def taught_to(session: AsyncSession, run_id: UUID) -> list[Taught]:
     """Every turn that the run learned from, oldest first."""
     lessons = await learner.list_run_turns(session, run_id)
     told = await conversations.list_by_id(session, {conversation for _, conversation in lessons})
-    folds = await folds_of(session, told, await metrics_of(session, told), await clock.now(session))
+    folds = await folds_of(session, told, await metrics_of(session, told), await clock.instant(session))
     spoken = await turns.list_ids_of(session, folds)
     now = {
         turn: reward

@@ -20,7 +20,8 @@ from core.storage.repositories import agents, clock, conversations, outcome_chan
 async def fold_of(session: AsyncSession, conversation: Conversation) -> Fold:
     """The effective rewards of a conversation by its agent's metrics of today."""
     declared = await metrics_of(session, [conversation])
-    return (await folds_of(session, [conversation], declared, await clock.now(session)))[conversation.id]
+    # Not when the transaction began: who ended in it would have waited less than nothing.
+    return (await folds_of(session, [conversation], declared, await clock.instant(session)))[conversation.id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,3 +251,12 @@ async def test_a_demonstration_of_a_turn_teaches_and_one_of_a_whole_conversation
     async with database.transaction() as session:
         kept = (await session.scalars(select(Demonstration.entry_id))).all()
     assert [public(Prefix.FEEDBACK, entry) for entry in kept] == [answer["feedback_id"]]
+
+
+async def test_the_answer_to_a_close_counts_what_is_missing_from_the_first_moment(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    sale = {"name": "sale", "window_seconds": 0, "missing": 2.5}
+    assert (await gateway.admin.patch("/admin/agents/demo", json={"metrics": [sale]})).status_code == 200
+    closed = (await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")).json()
+    assert (closed["state"], closed["return"], closed["turns"][0]["reward"]) == ("matured", 2.5, 2.5)
