@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,10 +25,12 @@ def seconds_from_now(seconds: float) -> ColumnElement[datetime]:
 
 async def queue_run(session: AsyncSession, agent_id: UUID, *, requested_by: str) -> LearnerRun | None:
     """A new run, or None while the agent has one that is queued or running."""
+    # As text: Postgres proves by the words which index is meant, and a statement prepared with parameters has none.
+    active = text("state IN ('queued', 'running')")
     statement = (
         insert(LearnerRun)
         .values(agent_id=agent_id, requested_by=requested_by)
-        .on_conflict_do_nothing(index_elements=["agent_id"], index_where=LearnerRun.state.in_(["queued", "running"]))
+        .on_conflict_do_nothing(index_elements=["agent_id"], index_where=active)
         .returning(LearnerRun)
     )
     run: LearnerRun | None = await session.scalar(statement)

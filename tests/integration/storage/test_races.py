@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import AdapterState
 from core.storage import models
-from core.storage.database import Database
+from core.storage.database import Database, connect
 from core.storage.models import RunState
 from core.storage.repositories import adapters, agents, conversations, learner, rewards, rollouts
 from tests.fixtures.builders import create_adapter, create_agent, create_conversation, create_episode
@@ -56,6 +56,16 @@ async def test_one_run_of_an_agent_is_queued_at_a_time(database: Database) -> No
         (await session.get_one(models.LearnerRun, run.id)).state = RunState.SKIPPED
         await session.flush()
         assert await learner.queue_run(session, agent.id, requested_by="test") is not None
+
+
+async def test_a_connection_that_has_queued_runs_before_queues_more(database: Database, database_url: str) -> None:
+    agent = await create_agent(database)
+    engine = connect(database_url, pool_size=1)
+    for number in range(10):  # by then Postgres has a plan of the statement that is for any parameters
+        async with Database(engine).transaction() as session:
+            run = await learner.queue_run(session, agent.id, requested_by="test")
+            assert (run is not None) is (number == 0)
+    await engine.dispose()
 
 
 async def test_one_worker_gets_a_run(database: Database) -> None:
