@@ -31,7 +31,8 @@ async def erase_expired(database: Database, signer: Signer) -> int:
         while time.monotonic() < began + RETENTION_SECONDS:
             async with database.transaction() as session:
                 page = await conversations.list_expired(session, agent_id, after=after, limit=BATCH)
-                erased += await _erase_batch(session, signer, [place for _, place in page]) if page else 0
+                if page:
+                    erased += await _erase_batch(session, signer, agent_id, [place for _, place in page])
             if len(page) < BATCH:
                 break
             after = page[-1]
@@ -40,11 +41,13 @@ async def erase_expired(database: Database, signer: Signer) -> int:
     return erased
 
 
-async def _erase_batch(session: AsyncSession, signer: Signer, roots: Collection[UUID]) -> int:
+async def _erase_batch(session: AsyncSession, signer: Signer, agent_id: UUID, roots: Collection[UUID]) -> int:
     """Erase those of which all that repeats them has expired too; how many went with them.
 
-    They are locked before they are looked at: a user who returns has come back before, or meets what is gone.
+    They are locked before they are looked at: a user who returns has come back before, or meets what is gone. The agent
+    comes first, as in every erasure, so that two never wait for each other.
     """
+    await agents.lock_agents(session, [agent_id])
     expired = await conversations.lock_expired(session, await with_what_repeats(session, roots))
     if await with_what_repeats(session, roots) <= expired:
         ready = list(roots)

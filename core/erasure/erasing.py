@@ -124,9 +124,10 @@ async def _erase_of_agent(
 ) -> Part:
     places = {row.id for row in rows}
     lessons = await erasures.count_lessons(session, places)
-    consequences = await follow(session, agent, lessons, by=by)
     await _forget_episodes(session, agent, places)
     removed = await erasures.remove(session, agent.id, places)
+    # Last, since new conversations wait for the versions that it locks.
+    consequences = await follow(session, agent, lessons, by=by)
     return Part(
         agent=agent.name,
         removed=removed | {"dead_letters": letters},
