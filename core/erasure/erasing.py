@@ -15,10 +15,10 @@ from core.domain import ids
 from core.domain.erasure import ErasureSubject, Named
 from core.domain.signatures import Signer
 from core.erasure.consequences import follow
-from core.erasure.report import Part
+from core.erasure.report import Part, TakenExport
 from core.erasure.tombstones import hash_of_id, hash_of_name
 from core.storage.models import Agent, Conversation, Erasure
-from core.storage.repositories import agents, conversations, erasures, learner
+from core.storage.repositories import agents, conversations, erasures, exports, learner
 
 HEX = re.compile("[0-9a-f]{32}")
 ERASED = "(erased)"
@@ -123,6 +123,7 @@ async def _erase_of_agent(
     by: str,
 ) -> Part:
     places = {row.id for row in rows}
+    taken = await exports.list_covering(session, agent.id, [row.opened_at for row in rows])
     lessons = await erasures.count_lessons(session, places)
     await _forget_episodes(session, agent, places)
     removed = await erasures.remove(session, agent.id, places)
@@ -135,6 +136,9 @@ async def _erase_of_agent(
         repeating=len(places.difference(roots)),
         branched_off=sum(row.parent_id is not None and row.parent_id not in places for row in rows),
         consequences=consequences,
+        exports=[
+            TakenExport(str(row.id), row.place, row.snapshot_at.isoformat(), row.manifest_sha256) for row in taken
+        ],
     )
 
 

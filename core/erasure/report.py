@@ -9,7 +9,6 @@ from core.domain.erasure import ErasurePolicy
 ALWAYS_BEYOND_REACH = (
     "Backups of Postgres and its archived WAL hold it until they are overwritten or deleted.",
     "Postgres' own files hold deleted rows until it vacuums them.",
-    "Exports that were taken before hold what they held.",
     "Log files may name ids of its conversations and turns; what was said is never logged.",
     "An engine may hold its prompts in the prefix cache until others take their place or it restarts.",
     "What clients and other systems keep of it is theirs to erase.",
@@ -41,6 +40,16 @@ class Consequences:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenExport:
+    """An export that may hold what was erased: where it was written to, and its manifest if it came to its end."""
+
+    export_id: str
+    place: str
+    snapshot_at: str
+    manifest_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """The report on one agent."""
 
@@ -52,6 +61,7 @@ class Part:
     branched_off: int
     """Of the conversations, those that began with what was said in one that stays."""
     consequences: Consequences
+    exports: Sequence[TakenExport] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "beyond_reach": self._beyond_reach()}
@@ -60,6 +70,8 @@ class Part:
         sentences = list(ALWAYS_BEYOND_REACH)
         if self.consequences.versions:
             sentences.append("The weights of the versions that learned from it stay in their files.")
+        if self.exports:
+            sentences.append("Exports that were taken before hold it: delete the folders, or take them anew.")
         if self.branched_off:
             sentences.append("It began with what was said in another conversation, which stays until it is erased too.")
         return sentences

@@ -29,6 +29,15 @@ class ConsequencesOut(BaseModel):
     running: str | None
 
 
+class TakenExportOut(BaseModel):
+    """An export that may hold what was erased; without a manifest it never came to its end."""
+
+    export_id: str
+    place: str
+    snapshot_at: datetime
+    manifest_sha256: str | None
+
+
 class PartOut(BaseModel):
     """What was done to one agent. `repeating`: conversations that went because they repeated others; `branched_off`:
     those that began with what was said in one that stays."""
@@ -39,6 +48,7 @@ class PartOut(BaseModel):
     repeating: int
     branched_off: int
     consequences: ConsequencesOut
+    exports: list[TakenExportOut]
 
 
 class ErasureOut(BaseModel):

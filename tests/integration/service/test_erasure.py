@@ -1,6 +1,7 @@
 """Erasure: nothing of the text is left, what repeats it goes with it, and what is asked for again is gone."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from core.domain.conversations import Grouping
 from core.domain.keys import Scope
 from core.storage import models
 from core.storage.database import Database
+from core.storage.models.exports import Export
+from core.storage.repositories import agents, exports
 from tests.fixtures.builders import create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, StartGateway, client
 from tests.fixtures.scripted_engine import ScriptedEngine
@@ -354,3 +357,25 @@ async def test_every_gateway_forgets_the_tokens(
         assert memory.latest(own) == (None, None)
         memory.remember(own, own, [1, 2, 3])  # a turn whose commit the notice overtook
         assert memory.latest(own) == (None, None)
+
+
+async def test_the_report_names_the_exports_that_hold_it_and_no_others(
+    gateway: RunningGateway, database: Database
+) -> None:
+    turn = await talk(gateway, "order/1")
+    own = (await gateway.chat.get("/conversations/order%2F1")).json()
+    opened, hour = datetime.fromisoformat(own["opened_at"]), timedelta(hours=1)
+    async with database.transaction() as session:
+        agent = await agents.get_agent(session, own["agent"])
+        for place, since, until, snapshot in (
+            ("laptop:/whole", None, None, opened + hour),
+            ("laptop:/before", None, opened - hour, opened + hour),
+            ("laptop:/after", opened + hour, None, opened + hour),
+            ("laptop:/older", None, None, opened - hour),
+        ):
+            rows = {"since": since, "until": until, "snapshot_at": snapshot, "with_tokens": False}
+            await exports.add_export(session, Export(agent_id=agent.id, place=place, **rows))
+    report = await erase(gateway, f"/conversations/{turn.headers['X-Conversation-Id']}")
+    (part,) = report["agents"]
+    assert [taken["place"] for taken in part["exports"]] == ["laptop:/whole"]
+    assert any("Exports that were taken before" in sentence for sentence in report["beyond_reach"])
