@@ -12,8 +12,8 @@ from core.domain.keys import Key
 from core.domain.signatures import Signer
 from core.erasure import tombstones
 from core.storage.models import Conversation
-from core.storage.repositories import agents, conversations
-from core.storage.repositories.conversations import Name
+from core.storage.repositories import agents, conversation_names, conversations
+from core.storage.repositories.conversation_names import Name
 
 Asked = tuple[str, str | None]
 """A conversation's id, and the agent that it is asked for with."""
@@ -41,11 +41,11 @@ async def find_conversations(
     own = {name: ids.parse(ids.Prefix.CONVERSATION, name) for name, _ in asked}
     found: dict[str | UUID, list[Name]] = defaultdict(list)
     by_client = [name for name, parsed in own.items() if parsed is None]
-    for row in await conversations.list_names_by_external_id(session, seen, by_client) if by_client else ():
+    for row in await conversation_names.list_names_by_external_id(session, seen, by_client) if by_client else ():
         assert row.external_id is not None
         found[row.external_id].append(row)
     by_service = [parsed for parsed in own.values() if parsed is not None]
-    for row in await conversations.list_names(session, by_service) if by_service else ():
+    for row in await conversation_names.list_names(session, by_service) if by_service else ():
         found[row.id].append(row)
     told = [_the_one(name, agent, found[own[name] or name], seen) for name, agent in asked]
     # Tombstones last: what was erased between the two look-ups is then found by the second.

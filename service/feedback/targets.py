@@ -12,7 +12,7 @@ from core.domain.errors import InvalidValueError, NockError, NotFoundError
 from core.domain.signatures import Signer
 from core.erasure.tombstones import gone, list_erased
 from core.storage.repositories import turns
-from core.storage.repositories.conversations import Name
+from core.storage.repositories.conversation_names import Name
 from core.storage.repositories.turns import Place
 from service.conversations.finding import find_conversations
 from service.feedback.outcomes import Outcome

@@ -1,7 +1,6 @@
 """Conversations and episodes."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -34,35 +33,6 @@ async def get_conversation(session: AsyncSession, conversation_id: UUID) -> Conv
 
 async def list_by_id(session: AsyncSession, conversation_ids: Collection[UUID]) -> Sequence[Conversation]:
     return (await session.scalars(select(Conversation).where(is_among(Conversation.id, conversation_ids)))).all()
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """What tells a conversation from others."""
-
-    id: UUID
-    agent_id: UUID
-    external_id: str | None
-
-
-NAMES = select(Conversation.id, Conversation.agent_id, Conversation.external_id)
-BY_ID = NAMES.where(is_among_given(Conversation.id, "ids"))
-BY_EXTERNAL_ID = NAMES.where(
-    is_among_given(Conversation.agent_id, "agent_ids"), is_among_given(Conversation.external_id, "external_ids")
-)
-
-
-async def list_names(session: AsyncSession, conversation_ids: Collection[UUID]) -> list[Name]:
-    """Those of the conversations that there are, without what else stands in their rows."""
-    return [Name(*row) for row in await session.execute(BY_ID, {"ids": list(conversation_ids)})]
-
-
-async def list_names_by_external_id(
-    session: AsyncSession, agent_ids: Collection[UUID], external_ids: Collection[str]
-) -> list[Name]:
-    """Conversations of these agents that clients named so."""
-    given = {"agent_ids": list(agent_ids), "external_ids": list(external_ids)}
-    return [Name(*row) for row in await session.execute(BY_EXTERNAL_ID, given)]
 
 
 async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Conversation]:
