@@ -1,7 +1,8 @@
 """Outcomes a second through POST /feedback and its batches, beside bare committed inserts into the same Postgres.
 
-Beside them also a bare route that does one such insert: what a gateway of one Python process could do at most. The
-loads take turns, round after round, so that a machine that drifts slows all of them; the figures are ratios.
+Beside them also a bare route that does one such insert: what FastAPI and psycopg cost without Nock. It is no upper
+bound, since its requests share no transaction. The loads take turns, round after round, so that a machine that drifts
+slows all of them; the figures are ratios.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What one process of FastAPI and psycopg can do at most: a route that writes one row and answers with its id."""
+"""What FastAPI and psycopg cost without Nock: a route that writes one row and answers with its id."""
 
 import argparse
 import asyncio
