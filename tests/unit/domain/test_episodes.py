@@ -11,4 +11,5 @@ def test_only_an_end_after_which_nothing_of_value_can_follow_is_terminal() -> No
         EpisodeEnd.CAP: False,  # it might have gone on
         EpisodeEnd.REJECTED: False,
         EpisodeEnd.PINNED: False,
+        EpisodeEnd.ERASED: False,
     }
