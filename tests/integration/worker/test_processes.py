@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.fixtures.engine_process import find_free_port
-from tests.fixtures.learner_process import CASES, build, take, weights
+from tests.fixtures.learner_process import CASES, DEMONSTRATIONS, build, take, weights
 from worker.archer.processes import ALONE
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def alone(tiny_model: Path, tiny_encoder: Path) -> Callable[[str], Came]:
     @cache
     def learn(case: str) -> Came:
         torch.set_num_threads(1)  # as each of the two has; more would only wait for each other
-        return take(build(case, tiny_model, tiny_encoder, ALONE))
+        return take(build(case, tiny_model, tiny_encoder, ALONE), case)
 
     return learn
 
@@ -90,6 +90,18 @@ def test_figures_are_of_both_processes_shares(together: list[Came], alone: Calla
         assert figures.actor.loss == pytest.approx(expected.actor.loss, abs=1e-5)
         assert figures.actor.kl_to_start == pytest.approx(expected.actor.kl_to_start, abs=1e-5)
         assert figures.critic.grad_norm == pytest.approx(expected.critic.grad_norm, rel=1e-4)
+
+
+def test_what_became_of_demonstrations_is_of_both_processes_shares(
+    together: list[Came], alone: Callable[[str], Came]
+) -> None:
+    for case in DEMONSTRATIONS:
+        expected = alone(case)["figures"].demonstrations
+        assert (expected.only_these is not None) == (case == "demonstrations alone")
+        for came in together:
+            found = came[case]["figures"].demonstrations
+            assert found.logprob == pytest.approx(expected.logprob, abs=1e-4)
+            assert found.ranked_above == expected.ranked_above
 
 
 def test_each_process_takes_its_share_of_the_passes(together: list[Came], alone: Callable[[str], Came]) -> None:

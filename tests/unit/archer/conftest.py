@@ -73,6 +73,8 @@ def config() -> ArcherConfig:
         kl_budget=None,
         kl_check_share=0.25,
         token_baseline=False,
+        demonstration_weight=1.0,
+        demonstration_margin=0.5,
         lora_rank=8,
         lora_alpha=16,
         max_grad_norm=1.0,

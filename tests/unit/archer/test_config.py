@@ -58,6 +58,8 @@ def test_an_unknown_name_is_refused_and_named():
         ("warmup_updates", -1),
         ("stale_negative_weight", -0.1),
         ("kl_coefficient", -1.0),
+        ("demonstration_weight", -0.5),
+        ("demonstration_margin", -0.5),
         ("critic_reader", "roberta"),
         ("critic_head", None),
         ("trace", True),
@@ -79,6 +81,8 @@ EDGES = [
     ("warmup_updates", 0),
     ("probed_states", 0),
     ("stale_negative_weight", 0),
+    ("demonstration_weight", 0),
+    ("demonstration_margin", 0),
 ]
 
 

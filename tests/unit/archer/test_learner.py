@@ -35,7 +35,7 @@ def test_an_update_moves_actor_and_critic_and_says_how(make_learner, config):
     learner = make_learner(config)
     actor, critic = weights(learner), [weight.clone() for weight in learner.critic.heads.parameters()]
     seen = []
-    figures = learner.update(good_and_bad(), seen.append)
+    figures = learner.update(good_and_bad(), on_progress=seen.append)
     assert difference(actor, weights(learner)) > 0
     assert any(not torch.equal(old, new) for old, new in zip(critic, learner.critic.heads.parameters(), strict=True))
     assert (figures.turns, figures.actor_turns, figures.episodes, figures.rows) == (4, 4, 2, 2)

@@ -10,9 +10,11 @@ from torch.testing import assert_close
 from worker.archer.losses import (
     awr_loss,
     clipped_policy_loss,
+    cloning_loss,
     exact_kl,
     expectile_weight,
     imitation_loss,
+    margin_loss,
     policy_gradient_loss,
     q_loss,
     token_baseline_loss,
@@ -203,6 +205,26 @@ def test_imitation_may_be_weighted_and_no_gradient_reaches_the_weights():
     loss.backward()
     assert_close(logprobs.grad, tensor([-3.0, -0.5]))
     assert weight.grad is None
+
+
+def test_cloning_takes_the_mean_over_tokens_and_then_over_demonstrations():
+    # One demonstration of two tokens and one of one: ½ (½ (1 + 2) + 4).
+    logprobs = tensor([-1.0, -2.0, -4.0], requires_grad=True)
+    loss = cloning_loss(logprobs, tensor([2, 2, 1]), demonstrations=2)
+    assert_close(loss, tensor(2.75))
+    loss.backward()
+    assert_close(logprobs.grad, tensor([-0.25, -0.25, -0.5]))
+
+
+def test_the_margin_is_asked_of_each_member_and_each_pair_on_its_own():
+    # Q + m - Q_E with m = ½: member 0 has 1 + ½ - 2 < 0 and 0 + ½ - 0 = ½, member 1 has 3 + ½ - 1 = 2½ and 1 + ½ - ¼.
+    said = tensor([[1.0, 0.0], [3.0, 1.0]], requires_grad=True)
+    shown = tensor([[2.0, 0.0], [1.0, 0.25]], requires_grad=True)
+    loss = margin_loss(said, shown, 0.5)
+    assert_close(loss, tensor(0.25 + 1.875))  # (0 + ½)/2 + (2½ + 1¼)/2
+    loss.backward()
+    assert_close(said.grad, tensor([[0.0, 0.5], [0.5, 0.5]]))
+    assert_close(shown.grad, -tensor([[0.0, 0.5], [0.5, 0.5]]))
 
 
 def test_the_token_baseline_is_pulled_to_its_turns_advantage():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.fixtures.transitions import dialogue, turn
-from worker.archer.rows import Row, Span, actor_batches, build_rows, build_table, collate, micro_batches
+from worker.archer.rows import Row, Span, actor_batches, build_rows, build_table, collate, micro_batches, spread
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,19 @@ def test_the_table_follows_the_rows(count):
             places = range(span.table, span.table + span.end - span.start)
             (place,) = set(table.turn[list(places)].tolist())
             assert row.ids[span.start : span.end] == turns[place].completion_ids
+
+
+def test_rows_are_spread_over_shares_as_equal_as_can_be_each_once():
+    rows = [Row((number,), ()) for number in range(7)]
+    shares = spread(rows, 3, torch.Generator().manual_seed(0))
+    assert [len(share) for share in shares] == [3, 2, 2]
+    assert sorted(row.ids for share in shares for row in share) == [row.ids for row in rows]
+    assert sorted(map(len, spread(rows[:2], 5, torch.Generator().manual_seed(0)))) == [0, 0, 0, 1, 1]
+
+
+def test_one_share_is_all_rows_as_they_come_and_draws_no_lot():
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    rows = [Row((number,), ()) for number in range(7)]
+    assert spread(rows, 1, generator) == [rows]
+    assert torch.equal(before, generator.get_state())

@@ -1,8 +1,8 @@
-"""Turns that cannot be learned from are refused by name."""
+"""Turns and demonstrations that cannot be learned from are refused by name."""
 
 import pytest
 
-from tests.fixtures.transitions import turn
+from tests.fixtures.transitions import demonstration, turn
 from worker.archer.types import TransitionError
 
 
@@ -31,3 +31,21 @@ def test_a_turn_that_the_actor_cannot_learn_from_is_refused(changes, message):
 def test_a_turn_for_the_critic_alone_needs_no_tokens():
     greedy = turn(trains_actor=False, prompt_ids=(), completion_ids=(), behaviour_logprobs=(), temperature=0.0)
     assert greedy.completion_ids == ()
+
+
+@pytest.mark.parametrize("changes", [{"prompt_ids": ()}, {"completion_ids": ()}])
+def test_a_demonstration_without_tokens_is_refused(changes):
+    with pytest.raises(TransitionError, match="'conv_7' is without prompt or completion tokens"):
+        demonstration(episode="conv_7", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "contradicts"),
+    [
+        ({"utterance": "good day", "instead": "hi"}, True),
+        ({"utterance": "hi", "instead": "hi"}, False),  # whatever its tokens: a human may only have agreed
+        ({"instead_ids": ()}, False),  # nothing that a critic of tokens could read
+    ],
+)
+def test_a_demonstration_contradicts_where_another_reply_was_given_whose_tokens_are_known(changes, contradicts):
+    assert demonstration(**changes).contradicts == contradicts
