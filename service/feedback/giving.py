@@ -84,11 +84,22 @@ async def _append(session: AsyncSession, posts: Sequence[Post]) -> None:
     await rewards.add_demonstrations(session, [post.entry for post in appended if post.entry and post.demonstrates])
     await _settle(session, appended, told, metrics, now)
     await _answer(session, appended, told)
-    await _repeat_answers(session, _open(posts))
+    await _repeat_answers(session, [*_open(posts), *_late(posts)])
 
 
 def _open(posts: Sequence[Post]) -> list[Post]:
     return [post for post in posts if post.answer is None]
+
+
+def _late(posts: Sequence[Post]) -> list[Post]:
+    """Those refused for what they say whose key an earlier one used up: alone they would have met the used key."""
+    late, used = [], set()
+    for post in posts:
+        if isinstance(post.answer, InvalidValueError) and post.key in used:
+            late.append(post)
+        if isinstance(post.answer, Answer) and post.key is not None:
+            used.add(post.key)
+    return late
 
 
 def _answer_of(post: Post) -> Answer | NockError:

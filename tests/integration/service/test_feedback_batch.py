@@ -117,6 +117,14 @@ async def test_a_key_twice_in_one_batch_counts_once(
     assert await count(database, "reward_entries") == 1
 
 
+async def test_whatever_is_wrong_with_it_an_entry_whose_key_an_earlier_one_used_is_told_that(
+    gateway: RunningGateway, names: list[str]
+) -> None:
+    entries = [resolved("one", idempotency_key="k"), resolved("one", "bad", idempotency_key="k")]
+    assert [item["status"] for item in await post(gateway, *entries)] == [201, 409]
+    assert [item["status"] for item in await post(gateway, *entries)] == [200, 409]
+
+
 async def test_batches_over_the_same_conversations_and_keys_in_other_orders_all_come_through(
     gateway: RunningGateway, names: list[str], database: Database
 ) -> None:
