@@ -1,11 +1,15 @@
 """Fixtures that every test may ask for."""
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 from core.logging import configure_logging
 from core.settings import LogSettings
 
 configure_logging(LogSettings())
+
+# The long form of what draws its steps: other ones each time, and thousands of them.
+settings.register_profile("soak", max_examples=150, stateful_step_count=60, derandomize=False)
 
 # Under test each tensor of the algorithm must have the shape that its signature names. Here, before anything imports
 # it. Not config and types: they check their own values, with errors that say what to do.
