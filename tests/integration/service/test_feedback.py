@@ -126,6 +126,14 @@ async def test_fifty_posts_of_one_key_at_once_make_one_entry_and_fifty_equal_ans
         ({"value": 1, "turn_id": "turn_" + "0" * 32}, 404),
         ({"value": 1, "turn_id": "'; DROP TABLE turns; --"}, 404),
         ({"value": 1, "conversation_id": "nobody's"}, 404),
+        ({"value": 1, "turn_id": None, "conversation_id": "../../etc/passwd"}, 404),
+        ({"value": 1, "turn_id": None, "conversation_id": "%2e%2e%2f %00"}, 404),
+        ({"value": 1, "turn_id": None, "conversation_id": "nach\u0000richt"}, 422),
+        ({"value": 1, "turn_id": None, "conversation_id": "✉️ разговор \u202e 会話"}, 404),
+        ({"value": 1, "turn_id": "turn_" + "٣" * 32}, 404),
+        ({"value": 1, "supersedes": "fb_" + "0" * 32}, 422),
+        ({"value": 1, "supersedes": "' OR 1=1 --"}, 422),
+        ({"value": 1, "occurred_at": "2999-01-01T00:00:00Z"}, 422),
         ({"value": 1, "conversation_id": None, "turn_id": None}, 422),
     ],
 )
@@ -260,3 +268,22 @@ async def test_the_answer_to_a_close_counts_what_is_missing_from_the_first_momen
     assert (await gateway.admin.patch("/admin/agents/demo", json={"metrics": [sale]})).status_code == 200
     closed = (await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")).json()
     assert (closed["state"], closed["return"], closed["turns"][0]["reward"]) == ("matured", 2.5, 2.5)
+
+
+async def test_ids_of_ten_thousand_characters_are_answered_and_store_nothing(
+    gateway: RunningGateway, turn: dict[str, str], database: Database
+) -> None:
+    for name in ("conversation_id", "turn_id", "idempotency_key", "metric", "source", "supersedes", "agent"):
+        answer = await gateway.feedback.post("/feedback", json=turn | {"value": 1, name: "x" * 10_000})
+        assert answer.status_code in (404, 422), (name, answer.status_code)
+    assert await entries(database) == 0
+
+
+async def test_the_later_entry_counts_though_its_client_s_clock_ran_backwards(
+    gateway: RunningGateway, turn: dict[str, str]
+) -> None:
+    for value, occurred_at in ((5, "2026-11-20T09:00:00Z"), (2, "2026-11-19T09:00:00Z"), (3, "1970-01-01T00:00:00Z")):
+        said = turn | {"metric": "stars", "value": value, "occurred_at": occurred_at}
+        assert (await gateway.feedback.post("/feedback", json=said)).status_code == 201
+    found = (await gateway.chat.get(f"/conversations/{turn['conversation_id']}")).json()
+    assert found["turns"][0]["reward"] == 0.5 * 3
