@@ -86,6 +86,9 @@ async def settle(
     for conversation in told:
         waited = _waited(conversation, now)
         if waited is None:
+            if conversation.id in news:
+                conversation.matured_at = None  # its end makes it new, though no turn may come before that
+                conversation.changed_at = None if conversation.taught_at is None else now
             continue
         folded, of_agent = folds[conversation.id], declared[conversation.agent_id]
         # What fell due either changes the state or pays for what is missing.

@@ -13,6 +13,7 @@ from core.storage.database import Database
 from core.storage.models import Demonstration
 from tests.fixtures.builders import create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, client
+from tests.fixtures.scripted_engine import ScriptedEngine
 
 
 @pytest.fixture(autouse=True)
@@ -287,3 +288,29 @@ async def test_the_later_entry_counts_though_its_client_s_clock_ran_backwards(
         assert (await gateway.feedback.post("/feedback", json=said)).status_code == 201
     found = (await gateway.chat.get(f"/conversations/{turn['conversation_id']}")).json()
     assert found["turns"][0]["reward"] == 0.5 * 3
+
+
+async def test_what_is_told_while_a_conversation_was_taken_up_in_vain_is_new_to_the_learner(
+    gateway: RunningGateway, turn: dict[str, str], database: Database, scripted_engine: ScriptedEngine
+) -> None:
+    async def matured_at() -> object:
+        async with database.transaction() as session:
+            return (await session.execute(text("SELECT matured_at FROM conversations"))).scalar()
+
+    async def take_up_in_vain() -> None:
+        body = {"model": "demo", "messages": [{"role": "user", "content": "still there?"}]}
+        headers = {"X-Conversation-Id": turn["conversation_id"]}
+        assert (await gateway.chat.post("/v1/chat/completions", json=body, headers=headers)).status_code == 400
+
+    await gateway.feedback.post("/feedback", json=turn | {"metric": "resolved", "value": True, "final": True})
+    first = await matured_at()
+    scripted_engine.fault = "refuse"
+    await take_up_in_vain()
+    await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")
+    assert await matured_at() == first  # nothing came of it
+    await take_up_in_vain()
+    given = await gateway.feedback.post("/feedback", json=turn | {"metric": "stars", "value": 2})
+    assert given.json()["state"] == "open"
+    closed = await gateway.chat.post(f"/conversations/{turn['conversation_id']}/close")
+    assert closed.json()["state"] == "matured"
+    assert await matured_at() != first
