@@ -38,7 +38,10 @@ async def list_newest(session: AsyncSession, agent_id: UUID, *, limit: int) -> l
 
 
 async def list_by_lot(session: AsyncSession, agent_id: UUID, lot: bytes, *, limit: int) -> list[Candidate]:
-    """Matured ones of any age, each as likely as the others: in the order of their lots from this one on, and round."""
+    """Matured ones of any age: in the order of their lots from this one on, and round.
+
+    Whose lot is whose is chance, so nothing that happened makes one likelier; but a gap before a lot does.
+    """
     drawn = await _candidates(session, _matured(agent_id).where(lot <= LOT).order_by(LOT).limit(limit))
     if len(drawn) < limit:
         before = _matured(agent_id).where(lot > LOT).order_by(LOT)

@@ -106,7 +106,6 @@ async def test_a_part_is_drawn_by_lot_from_the_whole_history(database: Database)
         assert {each.id for each in newest[-8:]} <= parts.keys()
         counted.update(place for place, part in parts.items() if part is Part.RESERVOIR)
     assert counted.keys() == {each.id for each in [*old, *newest[:-8]]}
-    assert max(counted.values()) < 4 * min(counted.values())
 
 
 async def test_lots_go_round_and_meet_each_conversation_once(database: Database) -> None:
@@ -114,10 +113,10 @@ async def test_lots_go_round_and_meet_each_conversation_once(database: Database)
     every = {each.id for each in await create_many(database, agent, 9)}
     async with database.transaction() as session:
         for lot in (b"\x00" * 4, b"\x80" * 4, b"\xff" * 4):
-            drawn = await replay.list_by_lot(session, agent.id, lot, limit=50)
-            assert len(drawn) == 9
-            assert {each.id for each in drawn} == every
-            assert len(await replay.list_by_lot(session, agent.id, lot, limit=4)) == 4
+            round_from_it = sorted(every, key=lambda own: (own.bytes[12:] < lot, own.bytes[12:]))
+            for limit in (4, 50):
+                drawn = await replay.list_by_lot(session, agent.id, lot, limit=limit)
+                assert [each.id for each in drawn] == round_from_it[:limit]
 
 
 async def test_one_loud_user_gets_no_more_than_a_share_and_others_stand_in(database: Database) -> None:
