@@ -114,7 +114,11 @@ def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trai
     updated = time.perf_counter()
     if update.actor_skipped is None:
         learner.actor.save_adapter(assignment.adapter_folder)
-    keeps_critic = update.actor_skipped is None or outcomes_differ(transitions, assignment.config.held_out_share)
+    # An actor that only imitated demonstrations says nothing of whether outcomes differ.
+    followed_outcomes = update.actor_skipped is None and not (
+        update.demonstrations and update.demonstrations.only_these
+    )
+    keeps_critic = followed_outcomes or outcomes_differ(transitions, assignment.config.held_out_share)
     if keeps_critic:
         learner.save(assignment.checkpoint_folder / CHECKPOINT)
     figures = update.to_json()

@@ -11,6 +11,7 @@ from core.domain.sampling import Learnable
 from core.domain.signatures import Signer
 from core.domain.tokens import ids_of, ids_to_bytes
 from core.erasure.erasing import erase
+from core.settings import StoreSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.models import RunState
@@ -94,8 +95,8 @@ async def test_tokens_that_were_made_once_are_never_made_anew_for_the_same_model
     assert [shown.completion for shown in await read(database, agent)] == [None]
 
 
-async def test_demonstrations_alone_are_something_to_learn_from(
-    database: Database, agent: models.Agent, step: Any
+async def test_demonstrations_alone_are_something_to_learn_from_and_no_unit_for_a_critic(
+    database: Database, agent: models.Agent, step: Any, store: StoreSettings
 ) -> None:
     told = [await create_matured(database, agent, reward=0.0) for _ in range(4)]
     for conversation in told:
@@ -105,6 +106,7 @@ async def test_demonstrations_alone_are_something_to_learn_from(
     run = await read_run(database, run_id)
     assert run.state is RunState.SUCCEEDED, run.reason
     assert run.adapter_id is not None
+    assert not list(store.checkpoints_dir.rglob("critic.pt"))  # outcomes that are all alike say nothing of their size
 
 
 async def test_what_was_demonstrated_goes_with_its_conversation(
