@@ -4,8 +4,12 @@ from enum import StrEnum
 
 
 class Arm(StrEnum):
+    """Why an episode is served by its version."""
+
     STABLE = "stable"
     PINNED = "pinned"
+    CANARY = "canary"
+    HOLDOUT = "holdout"
 
 
 class EpisodeEnd(StrEnum):

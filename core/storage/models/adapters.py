@@ -42,6 +42,10 @@ class Rollout(Base):
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"), primary_key=True)
     stable_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"))
     previous_id: Mapped[UUID | None] = mapped_column(ForeignKey("adapter_versions.id"))
+    canary_id: Mapped[UUID | None] = mapped_column(ForeignKey("canaries.id", use_alter=True))
+    """The trial that runs now."""
+    weight: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """The share of new conversations that meet the version on trial."""
     generation: Mapped[int] = mapped_column(default=1)
     by: Mapped[str]
     reason: Mapped[str]

@@ -34,6 +34,10 @@ class Agent(WithId):
     """Rises whenever the metrics change what conversations earned."""
     browser_metric: Mapped[str | None]
     """What whoever holds a reply's feedback token may say of it; None lets nobody."""
+    gates: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """What a version must show before everybody meets it (core.domain.gates)."""
+    suite: Mapped[list[Any]] = mapped_column(JSONB, default=list, server_default="[]")
+    """Prompts with checks that no version may fail (core.domain.suites)."""
     created_at: Mapped[datetime] = created_now()
     updated_at: Mapped[datetime] = created_now()
 

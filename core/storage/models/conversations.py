@@ -74,6 +74,7 @@ class Episode(WithId):
     __table_args__ = (
         UniqueConstraint("conversation_id", "ordinal"),
         Index("ix_episodes_open_adapter", "adapter_id", postgresql_where="ended_at IS NULL"),
+        Index("ix_episodes_canary", "canary_id", "started_at", postgresql_where="canary_id IS NOT NULL"),
     )
 
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
@@ -82,6 +83,9 @@ class Episode(WithId):
     adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"))
     arm: Mapped[Arm] = mapped_column(text_enum(Arm))
     propensity: Mapped[float]
+    """How likely its arm was when it began."""
+    canary_id: Mapped[UUID | None] = mapped_column(ForeignKey("canaries.id"))
+    """The trial that ran when it began, whichever arm it fell to; pinned ones count in none."""
     turn_count: Mapped[int] = mapped_column(default=0)
     started_at: Mapped[datetime] = created_now()
     ended_at: Mapped[datetime | None]
