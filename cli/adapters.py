@@ -23,7 +23,7 @@ def adapters(agent: Annotated[str, typer.Argument()], as_json: Json = False, url
 def promote(
     adapter: Annotated[str, typer.Argument(help="A version: demo@v1.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept with the event.")],
-    force: Annotated[bool, typer.Option("--force", help="Promote without the evidence.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote without the evidence that is missing.")] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:

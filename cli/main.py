@@ -6,6 +6,7 @@ import typer
 
 from cli import agents, erasing, keys
 from cli.adapters import adapters, promote, rollback
+from cli.canary import canary
 from cli.chat import chat
 from cli.export.command import export
 from cli.feedback import feedback
@@ -53,6 +54,7 @@ app.command("feedback")(feedback)
 app.command("learn")(learn)
 app.command("runs")(runs)
 app.command("adapters")(adapters)
+app.command("canary")(canary)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("simulate")(simulate)

@@ -33,6 +33,8 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
         "episodes.close_idle": settings.idle_tick_seconds,
         "outcomes.settle_due": settings.settle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,
+        "canaries.judge": settings.canary_tick_seconds,
+        "webhook.deliver": settings.webhook_tick_seconds,
         "dead_letters.forget": HOUR_SECONDS,
         "outcomes.estimate_chances": REVIEW_SECONDS,
         "adapters.watch_changes": REVIEW_SECONDS,

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from core.settings import Settings
+
+LEAST_SECRET = 32
 
 
 class LearnerSettings(Settings):
@@ -35,6 +37,22 @@ class LearnerSettings(Settings):
         return folder.resolve().name if self.model and folder.is_dir() else self.model
 
 
+class WebhookSettings(Settings):
+    """Who is told what happened to versions."""
+
+    webhook_url: str = Field(default="", pattern="^(https?://.+)?$")
+    """Where verdicts, stages, promotions and rollbacks are posted to; empty tells nobody."""
+
+    webhook_secret: SecretStr = SecretStr("")
+    """What each message is signed with; needed where there is a webhook."""
+
+    @model_validator(mode="after")
+    def signs_what_it_sends(self) -> "WebhookSettings":
+        if self.webhook_url and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
+            raise ValueError(f"NOCK_WEBHOOK_URL needs a NOCK_WEBHOOK_SECRET of {LEAST_SECRET} characters or more")
+        return self
+
+
 class BeatSettings(Settings):
     """How often the background looks whether there is something to do."""
 
@@ -49,6 +67,12 @@ class BeatSettings(Settings):
 
     reconcile_tick_seconds: float = Field(default=5.0, gt=0)
     """How long an engine may lack an adapter after its restart, or hold one that nobody needs."""
+
+    canary_tick_seconds: float = Field(default=10.0, gt=0)
+    """How late a trial of a version may begin, enter its next stage, or end."""
+
+    webhook_tick_seconds: float = Field(default=5.0, gt=0)
+    """How late the webhook may hear of a verdict."""
 
     dead_letter_days: float = Field(default=30.0, gt=0)
     """How long feedback that could not be joined is kept."""

@@ -8,10 +8,10 @@ from sqlalchemy.exc import OperationalError
 
 from core.domain.signatures import Signer
 from core.settings import EngineSettings, SecretSettings, StoreSettings
-from worker import housekeeping, retention, rollout, scheduling
+from worker import housekeeping, judging, retention, rollout, scheduling, webhook
 from worker.celery_app import GPU, app
 from worker.runtime import run
-from worker.settings import BeatSettings, LearnerSettings
+from worker.settings import BeatSettings, LearnerSettings, WebhookSettings
 from worker.waiting import waiting_messages
 
 # A Postgres that is away is not this code's fault: one line in the log, and the next tick tries again.
@@ -65,6 +65,18 @@ def erase_expired_conversations() -> None:
 def reconcile_rollout() -> None:
     """Bring every engine in line with the rollouts."""
     run(partial(rollout.reconcile, settings=EngineSettings()))
+
+
+@app.task(name="canaries.judge", throws=EXPECTED)
+def judge_canaries() -> None:
+    """Look at every trial, and begin those that wait."""
+    run(partial(judging.judge, settings=EngineSettings()))
+
+
+@app.task(name="webhook.deliver", throws=EXPECTED)
+def deliver_webhook() -> None:
+    """Tell the webhook what happened."""
+    run(partial(webhook.deliver, settings=WebhookSettings()))
 
 
 @app.task(name="dead_letters.forget", throws=EXPECTED)

@@ -82,6 +82,23 @@ def fold(entries: Iterable[Entry], metrics: Sequence[Metric], *, waited: timedel
     return Fold(dict(of_turn), of_conversation, names | given, names)
 
 
+def measured(entries: Iterable[Entry], metric: Metric, *, waited: timedelta | None) -> float | None:
+    """What one metric says of a conversation, weighted or not: its own value, else the mean over turns that have one.
+
+    None where nobody has said anything; a value that stands for silence counts once the window has passed.
+    """
+    values: dict[UUID | None, list[float]] = defaultdict(list)
+    for entry in effective(entries):
+        if entry.metric == metric.name and entry.value is not None and not isinstance(entry.value, str):
+            values[entry.turn].append(float(entry.value))
+    if None in values:
+        return combine(values[None], metric.combine)
+    if values:
+        return sum(combine(numbers, metric.combine) for numbers in values.values()) / len(values)
+    has_passed = waited is not None and waited >= timedelta(seconds=metric.window_seconds)
+    return float(metric.missing) if metric.missing is not None and has_passed else None
+
+
 def _is_assumed(metric: Metric, waited: timedelta | None) -> bool:
     has_passed = waited is not None and waited >= timedelta(seconds=metric.window_seconds)
     return metric.counts and metric.missing is not None and has_passed

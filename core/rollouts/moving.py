@@ -1,31 +1,34 @@
 """Promote, roll back, reject: load and probe first, then move the pointer by compare-and-set, with an event."""
 
-import asyncio
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
+from core.domain.canaries import CanaryState
 from core.domain.episodes import EpisodeEnd
 from core.domain.erasure import BARRING
 from core.domain.errors import ConflictError
-from core.engine.pool import EnginePool, PooledEngine
-from core.rollouts.loading import load
-from core.rollouts.probing import probe
+from core.engine.pool import EnginePool
+from core.rollouts.evidence import check_promotable, gathered
+from core.rollouts.promotable import check_usable
+from core.rollouts.proving import prove
+from core.rollouts.telling import record
+from core.rollouts.trying import close, end
 from core.storage.database import Database
-from core.storage.models import AdapterVersion, Agent, Rollout, RolloutEvent
-from core.storage.repositories import adapters, agents, conversations, rollouts
-
-WANTED_SECONDS = 600.0
-"""How long a version that is being promoted is safe from the reconciler, should the promoting process die."""
+from core.storage.models import AdapterVersion, Canary, Rollout, RolloutEvent
+from core.storage.repositories import adapters, agents, canaries, conversations, rollouts
 
 
-async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by: str, reason: str) -> Rollout:
+async def promote(
+    database: Database, pool: EnginePool, name: AdapterName, *, by: str, reason: str, force: bool = False
+) -> Rollout:
     """Make a version the stable one: loaded and probed on every engine before anybody is sent to it. Idempotent.
 
-    Raises NotFoundError, ConflictError for a rejected version or a failed probe, DamagedAdapterError for files that
-    are not those registered, and EngineError when an engine is down: no half promotion.
+    It ends the trial that runs, whichever version that is of. Raises NotFoundError, ConflictError for a rejected
+    version, for missing evidence unless `force`, or for a failed probe, DamagedAdapterError for files that are not
+    those registered, and EngineError when an engine is down: no half promotion.
     """
     async with database.transaction() as session:
         version = await adapters.get_version(session, name)
@@ -33,16 +36,14 @@ async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by
         rollout = await rollouts.get_rollout(session, version.agent_id)
         if rollout.stable_id == version.id:
             return rollout
-        _check_promotable(version, name)
-    await pool.refresh()
-    engines = pool.all_of(agent.base_model)
-    async with database.transaction() as session:
-        await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=WANTED_SECONDS)
-    evidence = await asyncio.gather(*(_prove(engine, agent, version, name) for engine in engines))
+        check_usable(version, name)
+        missing = await check_promotable(session, agent, version, name, force=force)
+    probes = await prove(database, pool, agent, version, name)
     async with database.transaction() as session:
         await rollouts.lock_rollout(session, version.agent_id)
-        _check_promotable(await adapters.lock_version(session, version.id), name)
-        await adapters.want(session, [engine.client.url for engine in engines], version.id, seconds=0)
+        check_usable(await adapters.lock_version(session, version.id), name)
+        await adapters.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
+        evidence = await gathered(session, version) | {"probes": probes, "forced_without": missing}
         return await move(
             session,
             rollout,
@@ -51,22 +52,8 @@ async def promote(database: Database, pool: EnginePool, name: AdapterName, *, by
             kind="promote",
             by=by,
             reason=reason,
-            evidence={"probes": evidence},
+            evidence=evidence,
         )
-
-
-async def _prove(engine: PooledEngine, agent: Agent, version: AdapterVersion, name: AdapterName) -> dict[str, Any]:
-    await load(engine.client, version, name)
-    if version.number == BASE_NUMBER:
-        return {"engine": engine.client.url}
-    return {"engine": engine.client.url} | await probe(engine.client, agent.base_model, name)
-
-
-def _check_promotable(version: AdapterVersion, name: AdapterName) -> None:
-    if version.state is AdapterState.REJECTED:
-        raise ConflictError(f"{name} was rejected; a rejected version is never promoted.", code="adapter_rejected")
-    if version.taught_by_erased in BARRING:
-        raise ConflictError(f"{name} learned from what was erased since.", code="taught_by_erased")
 
 
 async def roll_back(database: Database, agent_name: str, *, by: str, reason: str) -> Rollout:
@@ -89,27 +76,50 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
             if cut:
                 await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
             return version
-        if rollout.stable_id == version.id:
-            await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
+        tried = await canaries.find_canary(session, rollout.canary_id)
+        if tried is not None and tried.adapter_id == version.id:
+            rollout = await end(session, rollout, CanaryState.ROLLED_BACK, by=by, reason=reason)
+        elif rollout.stable_id == version.id:
+            rollout = await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
         elif rollout.previous_id == version.id:
             rollout.previous_id = await usable_before(session, version.agent_id, version.id)
-        version.state = AdapterState.REJECTED
-        if cut:
-            await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
-        await rollouts.add_event(
-            session,
-            RolloutEvent(
-                agent_id=version.agent_id,
-                generation=rollout.generation,
-                kind="reject",
-                from_id=version.id,
-                to_id=rollout.stable_id,
-                by=by,
-                reason=reason,
-                evidence={"open": "cut" if cut else "finish"},
-            ),
-        )
+        await _take_out(session, rollout, version, cut=cut, by=by, reason=reason, evidence={})
         return version
+
+
+async def reject_tried(session: AsyncSession, rollout: Rollout, canary: Canary, *, by: str, reason: str) -> None:
+    """End the trial that runs and reject its version: nobody stays on it. The caller holds the rollout's lock."""
+    moved = await end(session, rollout, CanaryState.ROLLED_BACK, by=by, reason=reason)
+    version = await adapters.lock_version(session, canary.adapter_id)
+    await _take_out(session, moved, version, cut=True, by=by, reason=reason, evidence={"seen": canary.evidence})
+
+
+async def _take_out(
+    session: AsyncSession,
+    rollout: Rollout,
+    version: AdapterVersion,
+    *,
+    cut: bool,
+    by: str,
+    reason: str,
+    evidence: dict[str, Any],
+) -> None:
+    version.state = AdapterState.REJECTED
+    if cut:
+        await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
+    await record(
+        session,
+        RolloutEvent(
+            agent_id=version.agent_id,
+            generation=rollout.generation,
+            kind="reject",
+            from_id=version.id,
+            to_id=rollout.stable_id,
+            by=by,
+            reason=reason,
+            evidence={"open": "cut" if cut else "finish", **evidence},
+        ),
+    )
 
 
 async def _step_back(session: AsyncSession, rollout: Rollout, *, kind: str, by: str, reason: str) -> Rollout:
@@ -143,12 +153,18 @@ async def move(
     reason: str,
     evidence: dict[str, Any],
 ) -> Rollout:
-    """Move the row, the two states and the history together; a move that somebody else made first wins."""
+    """Move the row, the two states and the history together; a move that somebody else made first wins.
+
+    A trial that runs ends: promoted if it was of this version, else stopped, for what it was beside serves no more.
+    """
+    running = await canaries.find_canary(session, rollout.canary_id)
+    is_tried = running is not None and running.adapter_id == to
+    await close(session, rollout, CanaryState.PROMOTED if is_tried else CanaryState.STOPPED)
     if not await rollouts.move(session, rollout, stable_id=to, previous_id=previous, by=by, reason=reason):
         raise ConflictError("The rollout moved meanwhile; look at it and try again.", code="rollout_moved")
     (await adapters.get_version_by_id(session, rollout.stable_id)).state = AdapterState.RETIRED
     (await adapters.get_version_by_id(session, to)).state = AdapterState.STABLE
-    await rollouts.add_event(
+    await record(
         session,
         RolloutEvent(
             agent_id=rollout.agent_id,

@@ -5,10 +5,12 @@ from collections.abc import Collection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
+from core.domain.canaries import CanaryState
 from core.domain.episodes import EpisodeEnd
 from core.rollouts.moving import move, usable_before
+from core.rollouts.trying import end
 from core.storage.models import AdapterVersion, Agent
-from core.storage.repositories import adapters, conversations, rollouts
+from core.storage.repositories import adapters, canaries, conversations, rollouts
 
 
 async def bar(
@@ -21,6 +23,9 @@ async def bar(
     """
     rollout = await rollouts.lock_rollout(session, agent.id)
     barred = {version.id for version in versions}
+    running = await canaries.find_canary(session, rollout.canary_id)
+    if running is not None and running.adapter_id in barred:
+        rollout = await end(session, rollout, CanaryState.STOPPED, by=by, reason=reason)
     for adapter_id in sorted(barred):
         version = await adapters.lock_version(session, adapter_id)
         if version.state is AdapterState.CANDIDATE:

@@ -1,19 +1,35 @@
 """Versions and rollout: list, show, promote, roll back, reject."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
 from core.domain.adapters import AdapterName, parse_adapter_name
 from core.domain.errors import NotFoundError
 from core.domain.keys import Key
-from core.rollouts import moving
-from core.storage.models import AdapterVersion
-from core.storage.repositories import adapters, agents, rollouts
+from core.rollouts import moving, trying
+from core.storage.models import AdapterVersion, Canary, RolloutEvent
+from core.storage.repositories import adapters, agents, canaries, rollouts
 from service.adapters.lineage import show_lineage
-from service.adapters.schemas import AdapterOut, Adapters, LineageOut, PromoteIn, RejectIn, RollBackIn, RolloutOut
+from service.adapters.schemas import (
+    AdapterOut,
+    Adapters,
+    Canaries,
+    CanaryIn,
+    CanaryOut,
+    EventOut,
+    Events,
+    LineageOut,
+    PromoteIn,
+    RejectIn,
+    RollBackIn,
+    RolloutOut,
+    check_reason,
+)
 from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
 from service.errors import ErrorBody
@@ -53,8 +69,51 @@ async def get_lineage(
 async def promote_adapter(adapter: str, body: PromoteIn, gateway: GatewayDep, key: AdminKeyDep) -> RolloutOut:
     """Make this the stable version: loaded and probed on every engine first. Open episodes stay on their own."""
     name = _parse(adapter, key)
-    await moving.promote(gateway.database, gateway.pool, name, by=_by(key), reason=body.reason)
+    check_reason(body.force, body.reason)
+    await moving.promote(gateway.database, gateway.pool, name, by=_by(key), reason=body.reason, force=body.force)
     return await _answer(gateway, name.agent)
+
+
+@router.post("/adapters/{adapter}/canary")
+async def try_adapter(adapter: str, body: CanaryIn, gateway: GatewayDep, key: AdminKeyDep) -> RolloutOut:
+    """Let a share of new conversations meet this version, loaded and probed first; 0 stops its trial."""
+    name = _parse(adapter, key)
+    check_reason(body.force, body.reason)
+    if body.weight == 0:
+        await trying.stop(gateway.database, name, by=_by(key), reason=body.reason)
+    else:
+        await trying.begin(
+            gateway.database,
+            gateway.pool,
+            name,
+            weight=body.weight,
+            by=_by(key),
+            reason=body.reason,
+            force=body.force,
+        )
+    return await _answer(gateway, name.agent)
+
+
+@router.get("/agents/{agent}/canaries")
+async def list_canaries(
+    agent: str, session: SessionDep, key: AdminKeyDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> Canaries:
+    """The trials of an agent's versions, newest first, each with what its last look saw."""
+    check_sees(key, agent)
+    found = await agents.get_agent(session, agent)
+    rows = await canaries.list_of_agent(session, found.id, limit=limit)
+    names = await adapters.names_of(session, {one for row in rows for one in (row.adapter_id, row.stable_id)})
+    return Canaries(data=[_show_canary(row, names) for row in rows])
+
+
+@router.get("/agents/{agent}/rollout/events")
+async def list_events(agent: str, session: SessionDep, key: AdminKeyDep) -> Events:
+    """Every move of the agent's rollout, oldest first: who, why and on what evidence."""
+    check_sees(key, agent)
+    found = await agents.get_agent(session, agent)
+    rows = await rollouts.list_events(session, found.id)
+    names = await adapters.names_of(session, {one for row in rows for one in (row.from_id, row.to_id) if one})
+    return Events(data=[_show_event(row, names) for row in rows])
 
 
 @router.post("/agents/{agent}/rollback")
@@ -95,15 +154,47 @@ async def _answer(gateway: GatewayDep, agent: str) -> RolloutOut:
 async def _show_rollout(session: AsyncSession, agent: str) -> RolloutOut:
     found = await agents.get_agent(session, agent)
     rollout = await rollouts.get_rollout(session, found.id)
-    stable = (await adapters.names_of(session, [rollout.stable_id]))[rollout.stable_id]
+    canary = await canaries.find_canary(session, rollout.canary_id)
+    tried_id = None if canary is None else canary.adapter_id
+    names = await adapters.names_of(session, [one for one in (rollout.stable_id, tried_id) if one])
     return RolloutOut(
         agent=agent,
-        stable=str(stable),
-        canary=None,
-        weight=0.0,
+        stable=str(names[rollout.stable_id]),
+        canary=str(names[tried_id]) if tried_id else None,
+        weight=rollout.weight,
         since=rollout.since,
         by=rollout.by,
         reason=rollout.reason,
+    )
+
+
+def _show_canary(row: Canary, names: Mapping[UUID, AdapterName]) -> CanaryOut:
+    return CanaryOut(
+        adapter=str(names[row.adapter_id]),
+        beside=str(names[row.stable_id]),
+        state=row.state,
+        weight=row.weight,
+        gates=row.gates,
+        verdict=row.verdict,
+        evidence=row.evidence,
+        by=row.by,
+        reason=row.reason,
+        started_at=row.started_at,
+        looked_at=row.looked_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _show_event(row: RolloutEvent, names: Mapping[UUID, AdapterName]) -> EventOut:
+    return EventOut(
+        kind=row.kind,
+        generation=row.generation,
+        stable_before=str(names[row.from_id]) if row.from_id else None,
+        adapter=str(names[row.to_id]),
+        by=row.by,
+        reason=row.reason,
+        evidence=row.evidence,
+        at=row.created_at,
     )
 
 

@@ -72,7 +72,7 @@ async def show(session: AsyncSession, agent: Agent) -> AgentOut:
 def _given(body: AgentChange) -> dict[str, Any]:
     """The columns that the body names; null clears what may be missing and means 'not named' elsewhere."""
     given = body.model_dump(exclude={"name", "metrics"}, exclude_unset=True)
-    given |= {name: getattr(body, name).model_dump() for name in ("sampling", "schedule") if given.get(name)}
+    given |= {name: getattr(body, name).model_dump() for name in ("sampling", "schedule", "gates") if given.get(name)}
     if given.get("sampling"):
         given["sampling"] = {name: value for name, value in given["sampling"].items() if value is not None}
     return {name: value for name, value in given.items() if value is not None or name in CLEARABLE}

@@ -7,12 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from core.domain.adapters import AGENT_NAME
 from core.domain.erasure import ErasurePolicy
+from core.domain.gates import Gates, Promotion
 from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
 from service.bodies import ShortText, Text
 
 MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
 MOST_RETENTION_DAYS = 36_500
 
+DEMANDS = Gates()
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 AgentName = Annotated[str, StringConstraints(pattern=f"^{AGENT_NAME.pattern}$")]
 
 
@@ -55,6 +58,22 @@ class Schedule(BaseModel):
     min_seconds: Annotated[float, Field(ge=0)] = 900.0
 
 
+class GatesIn(BaseModel):
+    """What a version must show before everybody meets it; what is left out is as in core.domain.gates."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    promotion: Promotion = Promotion.MANUAL
+    ramp: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=20)] = list(DEMANDS.ramp)
+    stage_units: Annotated[int, Field(ge=1)] = DEMANDS.stage_units
+    most_units: Annotated[int, Field(ge=1, le=100_000)] = DEMANDS.most_units
+    error: Annotated[float, Field(gt=0, lt=0.5)] = DEMANDS.error
+    margin: Annotated[float, Field(gt=0, lt=1)] = DEMANDS.margin
+    margins: dict[ShortText, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    reward_range: tuple[Finite, Finite] | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class AgentChange(BaseModel):
     """What may change of an agent; what is left out stays."""
 
@@ -69,6 +88,7 @@ class AgentChange(BaseModel):
     idle_seconds: Annotated[float, Field(gt=0)] | None = None
     schedule: Schedule | None = None
     learner: dict[str, Any] | None = None
+    gates: GatesIn | None = None
     browser_metric: ShortText | None = None
     erasure: ErasurePolicy | None = None
     retention_days: Annotated[float, Field(gt=0, le=MOST_RETENTION_DAYS)] | None = None
@@ -99,6 +119,7 @@ class AgentOut(BaseModel):
     idle_seconds: float
     schedule: dict[str, Any]
     learner: dict[str, Any]
+    gates: dict[str, Any]
     browser_metric: str | None
     erasure: ErasurePolicy
     retention_days: float | None

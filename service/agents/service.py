@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.adapters import BASE_NUMBER, AdapterState
 from core.domain.erasure import ErasurePolicy
 from core.domain.errors import ConflictError
+from core.domain.gates import Gates, Promotion, measures_of
 from core.domain.ids import new_id
 from core.domain.metrics import Metric, check_browser_metric, check_metric
 from core.storage.models import AdapterVersion, Agent, Rollout
@@ -23,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "idle_seconds": 3600.0,
     "schedule": {"enabled": True, "min_conversations": 24, "min_seconds": 900.0},
     "learner": {},
+    "gates": {},
     "browser_metric": None,
     "erasure": ErasurePolicy.KEEP,
     "retention_days": None,
@@ -40,7 +42,7 @@ async def create(
     except IntegrityError as error:
         raise ConflictError(f"There is an agent {name!r} already.", code="agent_exists", param="name") from error
     await agents.declare_metrics(session, agent, _checked(metrics))
-    await _check_browser_metric(session, agent)
+    await _check(session, agent)
     base = await adapters.add_version(
         session, AdapterVersion(id=new_id(), agent_id=agent.id, number=BASE_NUMBER, state=AdapterState.STABLE)
     )
@@ -64,7 +66,7 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
         setattr(agent, field, value)
     if metrics is not None:
         await agents.declare_metrics(session, agent, _checked(metrics))
-    await _check_browser_metric(session, agent)
+    await _check(session, agent)
     agent.updated_at = func.now()
     await session.flush()
     await rollouts.announce(session)
@@ -72,10 +74,14 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
     return agent
 
 
-async def _check_browser_metric(session: AsyncSession, agent: Agent) -> None:
-    """After every change: new metrics may take away or open up what browsers say."""
+async def _check(session: AsyncSession, agent: Agent) -> None:
+    """After every change: new metrics may take away or open up what browsers say and what trials look at."""
+    declared = await agents.list_metrics(session, agent.id)
     if agent.browser_metric is not None:
-        check_browser_metric(await agents.list_metrics(session, agent.id), agent.browser_metric)
+        check_browser_metric(declared, agent.browser_metric)
+    gates = Gates.from_json(agent.gates)
+    if gates.promotion is not Promotion.MANUAL or gates.margins:
+        measures_of(gates, declared)
 
 
 def _checked(metrics: Sequence[Metric]) -> Sequence[Metric]:

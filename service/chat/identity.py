@@ -11,16 +11,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.adapters import AdapterName, AdapterState
+from core.domain.adapters import AdapterName
 from core.domain.conversations import ConversationState, Grouping, Message, extend_head, first_head, split_history
 from core.domain.episodes import Arm, EpisodeEnd
-from core.domain.erasure import ErasurePolicy
 from core.domain.errors import InvalidRequestError, NotFoundError
 from core.domain.signatures import Signer
 from core.engine.generation import TRUNCATED
 from core.erasure.tombstones import gone, was_erased
 from core.storage.models import Conversation, Episode, Turn
-from core.storage.repositories import adapters, conversations, rollouts, turns
+from core.storage.repositories import adapters, conversations, turns
+from core.storage.repositories.rollouts import Route
+from service.chat.episodes import start_episode
 
 LONGEST_ID = 128
 
@@ -98,19 +99,18 @@ async def take_place(
     conversation: Conversation,
     messages: list[Message],
     heads: Heads,
-    stable: tuple[UUID, AdapterName],
-    pinned: tuple[UUID, AdapterName] | None,
+    route: Route,
+    pinned_id: UUID | None,
 ) -> Place:
     """The episode that serves the next turn: the open one, or a new one on current routing."""
     conversation = await conversations.lock_conversation(session, conversation.id)
     episode = await conversations.newest_episode(session, conversation.id)
-    adapter_id, arm = (stable[0], Arm.STABLE) if pinned is None else (pinned[0], Arm.PINNED)
-    if episode is not None and episode.ended_at is None and not _serves(episode, arm, adapter_id):
+    if episode is not None and episode.ended_at is None and not _serves(episode, pinned_id):
         await conversations.end_episode(session, episode.id, EpisodeEnd.PINNED)
-        episode = await _start_episode(session, conversation, episode.ordinal + 1, adapter_id, arm)
+        episode = await start_episode(session, conversation, episode.ordinal + 1, route, pinned_id)
     elif episode is None or episode.ended_at is not None:
         ordinal = 0 if episode is None else episode.ordinal + 1
-        episode = await _start_episode(session, conversation, ordinal, adapter_id, arm)
+        episode = await start_episode(session, conversation, ordinal, route, pinned_id)
     conversation.state = ConversationState.OPEN
     conversation.closed_at = None
     conversation.due_at = None
@@ -128,9 +128,11 @@ async def take_place(
     )
 
 
-def _serves(episode: Episode, arm: Arm, adapter_id: UUID) -> bool:
+def _serves(episode: Episode, pinned_id: UUID | None) -> bool:
     """Whether an open episode may go on: a pin neither joins another version's episode nor outlasts its requests."""
-    return episode.arm is arm and (arm is Arm.STABLE or episode.adapter_id == adapter_id)
+    if pinned_id is None:
+        return episode.arm is not Arm.PINNED
+    return episode.arm is Arm.PINNED and episode.adapter_id == pinned_id
 
 
 async def branch_off(session: AsyncSession, place: Place) -> Place:
@@ -138,7 +140,19 @@ async def branch_off(session: AsyncSession, place: Place) -> Place:
     parent, episode = place.conversation, place.episode
     speaker = Speaker(parent.agent_id, parent.key_id, parent.end_user, None, parent.tags)
     conversation = await _open(session, speaker, Grouping.BRANCH, parent=parent.id)
-    own = await _start_episode(session, conversation, 0, episode.adapter_id, episode.arm)
+    own = await conversations.add_episode(
+        session,
+        Episode(
+            id=ids.new_id(),
+            agent_id=conversation.agent_id,
+            conversation_id=conversation.id,
+            ordinal=0,
+            adapter_id=episode.adapter_id,
+            arm=episode.arm,
+            propensity=episode.propensity,
+            turn_count=0,
+        ),
+    )
     return Place(conversation, own, place.adapter, 0, 0, place.messages)
 
 
@@ -218,26 +232,3 @@ async def _open(
         if opened is None:
             raise gone("conversation")
     return opened
-
-
-async def _start_episode(
-    session: AsyncSession, conversation: Conversation, ordinal: int, adapter_id: UUID, arm: Arm
-) -> Episode:
-    episode = Episode(
-        id=ids.new_id(),
-        agent_id=conversation.agent_id,
-        conversation_id=conversation.id,
-        ordinal=ordinal,
-        adapter_id=adapter_id,
-        arm=arm,
-        propensity=1.0,
-        turn_count=0,
-    )
-    started = await conversations.add_episode(session, episode)
-    version = await adapters.get_version_by_id(session, started.adapter_id)
-    is_out = version.state is AdapterState.REJECTED or version.taught_by_erased is ErasurePolicy.RETIRE
-    if arm is Arm.STABLE and is_out:
-        # Routing was read before a rejection or an erasure that this insert had to wait for; nobody starts on such one.
-        started.adapter_id = (await rollouts.get_rollout(session, conversation.agent_id)).stable_id
-        await session.flush()
-    return started

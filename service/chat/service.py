@@ -105,19 +105,18 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
     speaker = identity.Speaker(agent.id, key.id, storable(ask.end_user), ask.conversation, storable(ask.tags or {}))
     messages = storable(ask.messages)
     heads = identity.Heads.of(speaker, messages)
-    stable = (route.stable_id, route.stable)
     place = None
     async with gateway.database.transaction() as session:
-        pinned = None
+        pinned_id = None
         if pinned_name is not None:
-            pinned = ((await adapters.get_version(session, pinned_name)).id, pinned_name)
+            pinned_id = (await adapters.get_version(session, pinned_name)).id
         if ask.store:
-            window = timedelta(seconds=0 if pinned else gateway.settings.retry_window_seconds)
+            window = timedelta(seconds=0 if pinned_name else gateway.settings.retry_window_seconds)
             found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
             if isinstance(found, Turn):
                 return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
-            place = await identity.take_place(session, found, messages, heads, stable, pinned)
-    adapter = place.adapter if place else (pinned or stable)[1]
+            place = await identity.take_place(session, found, messages, heads, route, pinned_id)
+    adapter = place.adapter if place else (pinned_name or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)
     return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), token)

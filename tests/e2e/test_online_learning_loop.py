@@ -60,7 +60,7 @@ def tell_the_story(stack: Stack) -> None:
     # One conversation is under way when the candidate is promoted. It stays; the next new one meets the new version.
     old = say(chat, "running", "Hello")
     assert old == "demo@base"
-    promoted = admin.post("/admin/adapters/demo@v1/promote", json={"reason": "the story"})
+    promoted = admin.post("/admin/adapters/demo@v1/promote", json={"reason": "the story", "force": True})
     assert promoted.status_code == 200, promoted.text
     assert promoted.json()["stable"] == "demo@v1"
     assert say(chat, "new", "Hello") == "demo@v1"

@@ -56,7 +56,7 @@ def test_users_teach_an_agent_and_a_table_tells_its_versions_apart(stack: Stack,
         talking = people.submit(simulate, stack, second, conversations=20, parallel=2, seed=24)
         while not talking.done() and not (second.exists() and second.read_text()):
             time.sleep(0.1)
-        promoted = stack.nock("promote", "demo@v1", "--reason", "it plays better")
+        promoted = stack.nock("promote", "demo@v1", "--reason", "it plays better", "--force")
         rows = talking.result()
     assert promoted.returncode == 0, (promoted, stack.logs())
     served = Counter(line["adapter"] for line in read(second))

@@ -98,7 +98,7 @@ def promote_a_first_version(stack: Stack, admin: httpx.Client) -> None:
     run = admin.post("/admin/agents/demo/learn").json()["run_id"]
     wait_until(lambda: state_of(admin, run)["state"] not in ("queued", "running"), seconds=240)
     assert state_of(admin, run)["state"] == "succeeded", stack.logs()
-    assert admin.post("/admin/adapters/demo@v1/promote", json={"reason": "first"}).status_code == 200
+    assert admin.post("/admin/adapters/demo@v1/promote", json={"reason": "first", "force": True}).status_code == 200
     for number in range(CONVERSATIONS):
         said = chat.post("/chat", json={"agent": "demo", "message": f"Again {number}"}).json()
         feedback.post(

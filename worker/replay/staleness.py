@@ -6,6 +6,8 @@ from uuid import UUID
 from core.storage.models import RolloutEvent
 
 PROMOTE = "promote"
+TRIALS = ("canary", "canary_end")
+"""Moves at which the version on trial was in service, if only for a share."""
 
 
 class Age:
@@ -17,6 +19,8 @@ class Age:
         for event in events:
             if event.from_id is not None:
                 last_seen[event.from_id] = promotions
+            if event.kind in TRIALS:
+                last_seen[event.to_id] = promotions
             promotions += event.kind == PROMOTE
         self._oldest = promotions
         self._known = {version: promotions - seen for version, seen in last_seen.items()} | {stable_id: 0}

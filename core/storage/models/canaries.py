@@ -1,9 +1,11 @@
 """Canaries: versions on trial, and the units whose outcomes decide about them."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.canaries import CanaryState
@@ -26,15 +28,17 @@ class Canary(WithId):
     state: Mapped[CanaryState] = mapped_column(text_enum(CanaryState), default=CanaryState.RUNNING)
     gates: Mapped[Json]
     """What decides, as it was declared when the trial began: a change of the agent moves no goal of a running trial."""
-    stage: Mapped[int] = mapped_column(default=0)
+    measures: Mapped[list[Any]] = mapped_column(JSONB)
+    """What is looked at: the return and each guard, with range and margin (core.domain.gates)."""
     weight: Mapped[float]
     """The share of new conversations now, as in the rollout's row."""
-    stage_since: Mapped[datetime] = created_now()
+    weight_since: Mapped[datetime] = created_now()
     by: Mapped[str]
     reason: Mapped[str]
     started_at: Mapped[datetime] = created_now()
     entered_until: Mapped[datetime | None]
-    """Conversations that began before this have been looked at; none of them enters again."""
+    entered_id: Mapped[UUID | None]
+    """When the last episode that entered began, and its id: none before it enters again."""
     verdict: Mapped[str | None]
     evidence: Mapped[Json | None]
     """What the last look saw: the test, gate by gate, and the alarms."""

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
 from core.domain.errors import NotFoundError
-from core.storage.models import AdapterVersion, Agent, EngineResidency, Episode, Rollout
+from core.storage.models import AdapterVersion, Agent, Canary, EngineResidency, Episode, Rollout
 
 
 async def find_version(session: AsyncSession, name: AdapterName) -> AdapterVersion | None:
@@ -90,10 +90,19 @@ async def retire_candidates(session: AsyncSession, agent_id: UUID, *, but: UUID)
 async def list_needed(session: AsyncSession) -> Sequence[AdapterVersion]:
     """Versions with files that the engines must hold.
 
-    These are the stable and the previous stable one, any with an open episode, and any that is being promoted.
+    These are the stable and the previous stable one, the one on trial, any with an open episode, and any that is being
+    brought in.
     """
-    in_rollout = select(Rollout.agent_id).where(
-        or_(Rollout.stable_id == AdapterVersion.id, Rollout.previous_id == AdapterVersion.id)
+    in_rollout = (
+        select(Rollout.agent_id)
+        .join(Canary, Canary.id == Rollout.canary_id, isouter=True)
+        .where(
+            or_(
+                Rollout.stable_id == AdapterVersion.id,
+                Rollout.previous_id == AdapterVersion.id,
+                Canary.adapter_id == AdapterVersion.id,
+            )
+        )
     )
     in_episode = select(Episode.id).where(Episode.adapter_id == AdapterVersion.id, Episode.ended_at.is_(None))
     wanted = select(EngineResidency.adapter_id).where(
@@ -107,7 +116,7 @@ async def list_needed(session: AsyncSession) -> Sequence[AdapterVersion]:
 
 async def list_learned(session: AsyncSession) -> Sequence[AdapterVersion]:
     """Versions in service or on trial that a run made."""
-    alive = AdapterVersion.state.in_([AdapterState.STABLE, AdapterState.CANDIDATE])
+    alive = AdapterVersion.state.in_([AdapterState.STABLE, AdapterState.CANARY, AdapterState.CANDIDATE])
     statement = select(AdapterVersion).where(alive, AdapterVersion.run_id.is_not(None)).order_by(AdapterVersion.id)
     return (await session.scalars(statement)).all()
 

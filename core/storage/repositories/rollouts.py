@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from core.domain.adapters import AdapterName
-from core.storage.models import AdapterVersion, Agent, Rollout, RolloutEvent
+from core.storage.models import AdapterVersion, Agent, Canary, Rollout, RolloutEvent
 
 MOVED_CHANNEL = "nock_rollouts"
 """Postgres channel on which a moved pointer, or a changed agent, reaches every gateway."""
@@ -23,6 +23,14 @@ class Route:
     stable_id: UUID
     stable: AdapterName
     generation: int
+    canary_id: UUID | None = None
+    """The trial that runs."""
+    tried_id: UUID | None = None
+    """The version that is on trial."""
+    weight: float = 0.0
+    previous_id: UUID | None = None
+    holdout: float = 0.0
+    """Share of new conversations that stay with the version before."""
 
 
 async def get_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
@@ -37,14 +45,24 @@ async def lock_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
 async def list_routes(session: AsyncSession) -> Sequence[Route]:
     stable = aliased(AdapterVersion)
     statement = (
-        select(Agent, stable.id, stable.number, Rollout.generation)
+        select(Agent, Rollout, stable.number, Canary.adapter_id)
         .join(Rollout, Rollout.agent_id == Agent.id)
         .join(stable, stable.id == Rollout.stable_id)
+        .join(Canary, Canary.id == Rollout.canary_id, isouter=True)
     )
-    rows = (await session.execute(statement)).all()
     return [
-        Route(agent, stable_id, AdapterName(agent.name, number), generation)
-        for agent, stable_id, number, generation in rows
+        Route(
+            agent,
+            rollout.stable_id,
+            AdapterName(agent.name, number),
+            rollout.generation,
+            rollout.canary_id,
+            tried_id,
+            rollout.weight,
+            rollout.previous_id,
+            agent.gates.get("holdout", 0.0),
+        )
+        for agent, rollout, number, tried_id in await session.execute(statement)
     ]
 
 
@@ -58,6 +76,8 @@ async def move(
         .values(
             stable_id=stable_id,
             previous_id=previous_id,
+            canary_id=None,
+            weight=0.0,
             generation=rollout.generation + 1,
             by=by,
             reason=reason,
@@ -83,6 +103,16 @@ async def list_events(session: AsyncSession, agent_id: UUID) -> Sequence[Rollout
     """Every move of the agent's pointer, oldest first."""
     statement = select(RolloutEvent).where(RolloutEvent.agent_id == agent_id).order_by(RolloutEvent.generation)
     return (await session.scalars(statement.order_by(RolloutEvent.id))).all()
+
+
+async def was_stable(session: AsyncSession, agent_id: UUID, version_id: UUID) -> bool:
+    """Whether the version has ever been what everybody met."""
+    statement = select(RolloutEvent.id).where(
+        RolloutEvent.agent_id == agent_id,
+        RolloutEvent.to_id == version_id,
+        RolloutEvent.kind.in_(["promote", "rollback", "erasure"]),
+    )
+    return (await session.scalar(statement.limit(1))) is not None
 
 
 async def version_before(session: AsyncSession, agent_id: UUID, stable_id: UUID) -> UUID | None:

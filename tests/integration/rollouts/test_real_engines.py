@@ -51,8 +51,8 @@ async def test_a_promoted_version_is_loaded_and_proven_and_a_rollback_leaves_it_
 ) -> None:
     first, first_row = await register(adapter_folders[0])
     second, second_row = await register(adapter_folders[1])
-    await moving.promote(database, pool, first, by="test", reason="")
-    rollout = await moving.promote(database, pool, second, by="test", reason="")
+    await moving.promote(database, pool, first, by="test", reason="", force=True)
+    rollout = await moving.promote(database, pool, second, by="test", reason="", force=True)
     assert (rollout.stable_id, rollout.previous_id) == (second_row.id, first_row.id)
     async with database.transaction() as session:
         events = (await session.scalars(select(models.RolloutEvent).order_by(models.RolloutEvent.generation))).all()
@@ -60,7 +60,7 @@ async def test_a_promoted_version_is_loaded_and_proven_and_a_rollback_leaves_it_
     assert len(changes) == 2
     assert min(changes) > 0.01
 
-    rollout = await moving.roll_back(database, first.agent, by="test", reason="")
+    rollout = await moving.roll_back(database, first.agent, by="test", reason="", force=True)
     assert rollout.stable_id == first_row.id
     assert await loaded(engine) == {str(first), str(second)}
 
@@ -71,7 +71,7 @@ async def test_a_lora_that_changes_nothing_is_refused(
     fresh = write_tiny_adapter(tmp_path / "fresh", tiny_model_folder, scale=0.0)
     name, row = await register(fresh)
     with pytest.raises(ConflictError, match="answers exactly as the base model") as refused:
-        await moving.promote(database, pool, name, by="test", reason="")
+        await moving.promote(database, pool, name, by="test", reason="", force=True)
     assert refused.value.code == "probe_failed"
     async with database.transaction() as session:
         assert (await session.get_one(models.AdapterVersion, row.id)).state is AdapterState.CANDIDATE
@@ -92,7 +92,7 @@ async def test_a_folder_whose_weights_are_not_those_registered_never_reaches_the
     weights[-1] ^= 1
     (folder / "adapter_model.safetensors").write_bytes(weights)
     with pytest.raises(DamagedAdapterError, match="checksum"):
-        await moving.promote(database, pool, name, by="test", reason="")
+        await moving.promote(database, pool, name, by="test", reason="", force=True)
     assert await loaded(engine) == set()
 
 
@@ -108,7 +108,7 @@ async def test_an_engine_that_lost_its_versions_gets_those_in_use_back_and_gives
     spoken_with = await create_conversation(database, agent)
     await create_episode(database, spoken_with, adapter=names[0][1])
     for name, _ in names[1:]:
-        await moving.promote(database, pool, name, by="test", reason="")
+        await moving.promote(database, pool, name, by="test", reason="", force=True)
     async with database.transaction() as session:  # as if the promotions were long ago
         for residency in (await session.scalars(select(models.EngineResidency))).all():
             residency.wanted_until = None

@@ -13,9 +13,9 @@ from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.repositories import adapters, rollouts
-from tests.fixtures.builders import create_adapter, create_agent
-from tests.fixtures.checksums import sha256_of
+from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway, StartGateway
+from tests.fixtures.registered import register
 from tests.fixtures.scripted_engine import ScriptedEngine
 
 FOLLOW_SECONDS = 2.0
@@ -29,23 +29,12 @@ async def agent(database: Database) -> models.Agent:
 @pytest.fixture
 async def candidate(database: Database, agent: models.Agent, tmp_path: Path) -> Path:
     """The folder of `demo@v1`; the scripted engine never opens it."""
-    return await register(database, agent, tmp_path / "v1")
-
-
-async def register(database: Database, agent: models.Agent, folder: Path) -> Path:
-    write_folder(folder)
-    await create_adapter(database, agent, path=str(folder), sha256=sha256_of(folder))
-    return folder
-
-
-def write_folder(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text("{}")
-    (folder / "adapter_model.safetensors").write_bytes(folder.name.encode())
+    await register(database, agent, tmp_path / "v1")
+    return tmp_path / "v1"
 
 
 async def promote(gateway: RunningGateway, adapter: str) -> tuple[int, str]:
-    answer = await gateway.admin.post(f"/admin/adapters/{adapter}/promote", json={"reason": "better"})
+    answer = await gateway.admin.post(f"/admin/adapters/{adapter}/promote", json={"reason": "better", "force": True})
     return answer.status_code, answer.json().get("error", {}).get("code", answer.json().get("stable"))
 
 
@@ -218,7 +207,7 @@ async def test_rejecting_and_rolling_back_at_once_ends_without_a_deadlock(
         await promote(gateway, "demo@v1")
         answers = await asyncio.gather(
             gateway.admin.post("/admin/agents/demo/rollback"),
-            gateway.admin.post("/admin/adapters/demo@v1/promote", json={"reason": "again"}),
+            gateway.admin.post("/admin/adapters/demo@v1/promote", json={"reason": "again", "force": True}),
             gateway.admin.post("/admin/agents/demo/rollback"),
         )
         assert {answer.status_code for answer in answers} <= {200, 409}

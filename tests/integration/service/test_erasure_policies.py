@@ -136,7 +136,7 @@ async def test_versions_are_retired_at_once_and_their_conversations_go_on_with_t
         ("demo@v3", "erased"),
         ("demo@v1", None),
     ]
-    refused = await gateway.admin.post("/admin/adapters/demo@v2/promote", json={"force": True})
+    refused = await gateway.admin.post("/admin/adapters/demo@v2/promote", json={"reason": "a test", "force": True})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "taught_by_erased")
     async with database.transaction() as session:
         events = await rollouts.list_events(session, line.agent.id)
@@ -162,7 +162,7 @@ async def test_learning_again_keeps_the_version_in_service_and_bars_the_way_back
     assert await stable(gateway) == "demo@v3"
     back = await gateway.admin.post("/admin/agents/demo/rollback")
     assert back.json()["stable"] == "demo@v1"  # v2, which came before, is marked
-    refused = await gateway.admin.post("/admin/adapters/demo@v3/promote", json={"force": True})
+    refused = await gateway.admin.post("/admin/adapters/demo@v3/promote", json={"reason": "a test", "force": True})
     assert refused.json()["error"]["code"] == "taught_by_erased"
 
 
@@ -191,8 +191,8 @@ async def test_nobody_starts_on_a_retired_version_that_routing_still_names(line:
         clean = await adapters.get_version(session, AdapterName("demo", 1))
         (await rollouts.get_rollout(session, line.agent.id)).stable_id = clean.id
     async with database.transaction() as session:
-        named = (retired.id, AdapterName("demo", 3))
-        place = await identity.take_place(session, conversation, messages, heads, named, None)
+        stale = rollouts.Route(line.agent, retired.id, AdapterName("demo", 3), 1)
+        place = await identity.take_place(session, conversation, messages, heads, stale, None)
     assert str(place.adapter) == "demo@v1"
 
 

@@ -26,7 +26,7 @@ from service.settings import GatewaySettings
 from tests.fixtures.compose import REQUIRED, command_of, environment_of, load_compose
 from tests.fixtures.settings import fields_of, settings_classes
 from tests.fixtures.vllm_process import VLLM_PYTHON
-from worker.settings import BeatSettings, LearnerSettings
+from worker.settings import BeatSettings, LearnerSettings, WebhookSettings
 
 SERVICES: dict[str, dict[str, Any]] = load_compose()["services"]
 ENGINES = ("engine-gpu", "engine-cpu")
@@ -36,7 +36,15 @@ ADAPTERS = "/var/lib/nock/adapters"
 READS: dict[str, tuple[type[Settings], ...]] = {
     "migrate": (DatabaseSettings,),
     "gateway": (DatabaseSettings, SecretSettings, EngineSettings, LogSettings, GatewaySettings),
-    "worker-cpu": (DatabaseSettings, SecretSettings, RedisSettings, EngineSettings, LogSettings, BeatSettings),
+    "worker-cpu": (
+        DatabaseSettings,
+        SecretSettings,
+        RedisSettings,
+        EngineSettings,
+        LogSettings,
+        BeatSettings,
+        WebhookSettings,
+    ),
     "beat": (RedisSettings, LogSettings, BeatSettings),
     "worker-gpu": (DatabaseSettings, RedisSettings, StoreSettings, LogSettings, BeatSettings, LearnerSettings),
     "learner-cpu": (DatabaseSettings, RedisSettings, StoreSettings, LogSettings, BeatSettings, LearnerSettings),

@@ -33,6 +33,12 @@ def test_a_version_that_was_never_in_service_is_as_old_as_the_first() -> None:
     assert Age(PROMOTED_TWICE, TWO).summary([NEVER]) == {"mean": 2.0, "max": 2}
 
 
+def test_a_version_on_trial_is_as_old_as_the_promotions_since_its_trial_ended() -> None:
+    tried = [move("promote", BASE, ONE), move("canary", ONE, TWO), move("canary_end", ONE, TWO)]
+    assert Age(tried[:2], ONE).of(TWO) == 0
+    assert Age([*tried, move("promote", ONE, NEVER)], NEVER).of(TWO) == 1
+
+
 def test_the_mean_is_over_turns() -> None:
     assert Age(PROMOTED_TWICE, TWO).summary([BASE, TWO, TWO, TWO]) == {"mean": 0.5, "max": 2}
     assert Age(PROMOTED_TWICE, TWO).summary([]) == {"mean": 0.0, "max": 0}

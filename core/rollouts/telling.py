@@ -1,0 +1,34 @@
+"""Write down what happened to a version, for its history and for the webhook, in the transaction of its happening."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain import ids
+from core.storage.models import Canary, OutboxMessage, RolloutEvent
+from core.storage.repositories import adapters, agents, rollouts
+
+
+async def record(session: AsyncSession, event: RolloutEvent) -> None:
+    """The event, and one message about it, which leaves only if the transaction commits, and then at least once."""
+    await rollouts.add_event(session, event)
+    about = {"by": event.by, "reason": event.reason, "evidence": event.evidence}
+    await _tell(session, event.agent_id, event.kind, event.from_id, event.to_id, about)
+
+
+async def announce_verdict(session: AsyncSession, canary: Canary) -> None:
+    """The same for a verdict, whoever carries it out."""
+    about = {"verdict": canary.verdict, "evidence": canary.evidence}
+    await _tell(session, canary.agent_id, "verdict", canary.stable_id, canary.adapter_id, about)
+
+
+async def _tell(
+    session: AsyncSession, agent_id: UUID, kind: str, stable_id: UUID | None, adapter_id: UUID, about: dict[str, Any]
+) -> None:
+    names = await adapters.names_of(session, [one for one in (stable_id, adapter_id) if one])
+    agent = await agents.get_agent_by_id(session, agent_id)
+    beside = str(names[stable_id]) if stable_id else None
+    body = {"kind": kind, "agent": agent.name, "adapter": str(names[adapter_id]), "beside": beside, **about}
+    session.add(OutboxMessage(id=ids.new_id(), agent_id=agent_id, kind=kind, body=body))
+    await session.flush()
