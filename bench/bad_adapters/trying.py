@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.bad_adapters.agents import Outcome, Version, in_service
-from core.domain.alarms import SilenceAlarm
+from core.domain.silence import SilenceAlarm
 from core.domain.sequential.verdict import Decision, Gate, Kind, Trial, Unit
 
 CONVERSATIONS, DELAY, STAGE = 5_000, 100, 50

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from core.domain.alarms import listen
+from core.domain.silence import listen
 from core.domain.sequential.gates import Unit
 
 
