@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback bench-replay soak soak-outcomes
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback bench-replay bench-sequential bench-bad-adapters soak soak-outcomes
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,12 @@ soak: install ## Outcomes while gateway, worker and Postgres are killed again an
 
 bench-replay: install ## How long a learner's draw takes as history grows to a million turns, and by which plans
 	$(BIN)/python -m bench.replay
+
+bench-sequential: install ## How often the canaries' test errs and how soon it decides, beside a fixed test
+	$(BIN)/python -m bench.sequential
+
+bench-bad-adapters: install ## Bad adapters as canaries: caught after how many conversations, and at what cost
+	$(BIN)/python -m bench.bad_adapters
 
 soak-outcomes: install ## The outcomes' rules beside a slow model of them for thousands of steps, other ones each time
 	$(BIN)/python -m pytest -s --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_stateful.py

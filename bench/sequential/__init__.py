@@ -1,0 +1,1 @@
+"""How often the sequential test errs, and how soon it decides."""
