@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.bad_adapters.agents import Outcome, Version, in_service
-from core.domain.silence import SilenceAlarm
 from core.domain.sequential.verdict import Decision, Gate, Kind, Trial, Unit
+from core.domain.silence import SilenceAlarm
 
 CONVERSATIONS, DELAY, STAGE = 5_000, 100, 50
 """Customers in all; how many later an outcome is known, or known to be missing; canaries known of a stage."""

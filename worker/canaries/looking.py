@@ -11,7 +11,6 @@ from core.domain.gates import RETURN, Gates, Measure
 from core.domain.sequential.verdict import Decision, Gate, Kind, Unit, Verdict, judge
 from core.storage.models import Canary, CanaryUnit
 
-
 SILENCE_MARGIN = 0.05
 """How much less often the canary's conversations may get an outcome before that alone takes it back."""
 
@@ -62,9 +61,7 @@ def look(canary: Canary, rows: Sequence[CanaryUnit]) -> Look:
     in_stage = sum(row.arm is Arm.CANARY and row.weight == canary.weight for row in rows)
     later = [share for share in demands.ramp if share > canary.weight]
     may_rise = (
-        decision is Decision.HOLD
-        and in_stage >= demands.stage_units
-        and not any(alarm["rings"] for alarm in alarms)
+        decision is Decision.HOLD and in_stage >= demands.stage_units and not any(alarm["rings"] for alarm in alarms)
     )
     next_weight = later[0] if may_rise and later else None
     return Look(decision, because_of, verdict, alarms, told.as_json(), next_weight)

@@ -42,7 +42,11 @@ async def agent_with(database: Database, folder: Path, **gates: object) -> model
     """An agent with these demands and one candidate."""
     agent = await create_agent(database, "demo", metrics=[SOLVED, POLITE], idle_seconds=IDLE)
     async with database.transaction() as session:
-        (await session.get_one(models.Agent, agent.id)).gates = {"ramp": [0.25, 0.5], "stage_units": 10, "margin": 0.1} | gates
+        (await session.get_one(models.Agent, agent.id)).gates = {
+            "ramp": [0.25, 0.5],
+            "stage_units": 10,
+            "margin": 0.1,
+        } | gates
     await register(database, agent, folder)
     return agent
 
@@ -300,9 +304,10 @@ async def test_replies_that_grow_hold_the_ramp_and_a_promotion_that_the_reward_w
 ) -> None:
     agent = await agent_with(database, tmp_path / "v1", promotion="auto")
     canary = await begin(database, pool)
-    for _ in range(120):
-        await met(database, canary, Arm.CANARY, reply="It comes tomorrow, I promise, and it will be lovely. " * 8)
-        await met(database, canary, Arm.STABLE, solved=False, reply="It comes tomorrow.")
+    for number in range(120):
+        promise = "It comes tomorrow, I promise, and it will be lovely. "
+        await met(database, canary, Arm.CANARY, reply=promise * (6 + number % 4))
+        await met(database, canary, Arm.STABLE, solved=False, reply="It comes tomorrow" + "!" * (number % 5))
     seen = await look(database, pool)
     assert (seen.state, seen.verdict) == (CanaryState.RUNNING, "promote")
     assert seen.evidence is not None

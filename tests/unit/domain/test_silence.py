@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from core.domain.silence import listen
 from core.domain.sequential.gates import Unit
+from core.domain.silence import listen
 
 
 def heard(canary: float, stable: float, *, many: int = 2_000, propensity: float = 0.25, seed: int = 0) -> list[Unit]:
