@@ -60,7 +60,7 @@ async def test_a_promoted_version_is_loaded_and_proven_and_a_rollback_leaves_it_
     assert len(changes) == 2
     assert min(changes) > 0.01
 
-    rollout = await moving.roll_back(database, first.agent, by="test", reason="", force=True)
+    rollout = await moving.roll_back(database, first.agent, by="test", reason="")
     assert rollout.stable_id == first_row.id
     assert await loaded(engine) == {str(first), str(second)}
 
