@@ -54,7 +54,7 @@ async def _bring_in_line(
 ) -> None:
     assert engine.models is not None
     base = engine.models.base
-    await unload_unneeded(database, pool, engine)
+    await unload_unneeded(database, pool, engine, keep=needed)
     held: list[UUID] = []
     for name, (version, its_base) in needed.items():
         if its_base != base:

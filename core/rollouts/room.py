@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import AdapterName
-from core.domain.errors import ConflictError
+from core.domain.errors import NoRoomError
 from core.engine.pool import EnginePool
 from core.storage.models import AdapterVersion, Agent
 from core.storage.repositories import adapters, agents, residency
@@ -23,7 +23,7 @@ async def take_place(
 ) -> None:
     """Keep a place for the version on these engines for so long, until it is needed for another reason.
 
-    Raises ConflictError (`no_room`) where versions that somebody needs hold all of them. An engine itself would refuse,
+    Raises NoRoomError where versions that somebody needs hold all of them. An engine itself would refuse,
     or throw out the one that spoke longest ago.
     """
     await residency.lock_places(session)
@@ -33,7 +33,7 @@ async def take_place(
     if version.id not in holding and len(holding) >= pool.room:
         names = await adapters.names_of(session, holding)
         spoken = await residency.count_open_episodes(session, holding)
-        raise ConflictError(_no_room(pool.room, holding, names, spoken), code="no_room")
+        raise NoRoomError(_no_room(pool.room, holding, names, spoken))
     await residency.want(session, engine_urls, version.id, seconds=seconds)
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
-from core.domain.errors import EngineError, NockError
+from core.domain.errors import EngineError, NockError, NoRoomError
 from core.engine.pool import PooledEngine
 from core.rollouts.proving import prove_on
 from core.rollouts.room import take_place
@@ -45,9 +45,9 @@ async def _bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> Poo
             try:
                 await _prove_on(gateway, route, engine, adapter)
                 return engine
+            except NoRoomError:
+                raise
             except NockError as error:
-                if error.code == "no_room":
-                    raise
                 failed = error
     raise EngineError(f"No engine could be given {adapter}.") from failed
 
