@@ -43,12 +43,13 @@ class WebhookSettings(Settings):
     webhook_url: str = Field(default="", pattern="^(https?://.+)?$")
     """Where verdicts, stages, promotions and rollbacks are posted to; empty tells nobody."""
 
-    webhook_secret: SecretStr = SecretStr("")
+    webhook_secret: SecretStr | None = None
     """What each message is signed with; needed where there is a webhook."""
 
     @model_validator(mode="after")
     def signs_what_it_sends(self) -> "WebhookSettings":
-        if self.webhook_url and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
+        secret = "" if self.webhook_secret is None else self.webhook_secret.get_secret_value()
+        if self.webhook_url and len(secret) < LEAST_SECRET:
             raise ValueError(f"NOCK_WEBHOOK_URL needs a NOCK_WEBHOOK_SECRET of {LEAST_SECRET} characters or more")
         return self
 
