@@ -25,7 +25,7 @@ log = structlog.get_logger()
 BY = "canary"
 """Who moves a rollout where nobody does by hand."""
 LEASE = "judge"
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 60.0
 """How long trials go without care when a worker dies in the middle. Two passes at once do each move once."""
 
 
