@@ -12,7 +12,10 @@ from sqlalchemy import select
 from core.domain.adapters import AdapterState
 from core.domain.canaries import CanaryState, EvaluationState
 from core.domain.episodes import Arm
+from core.domain.erasure import ErasureSubject
+from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
+from core.erasure.erasing import erase
 from core.rollouts import moving, trying
 from core.settings import EngineSettings
 from core.storage import models
@@ -20,6 +23,7 @@ from core.storage.database import Database
 from core.storage.repositories import adapters, rollouts
 from tests.fixtures.builders import create_entry
 from tests.fixtures.scripted_engine import ScriptedEngine
+from tests.fixtures.traces import traces_of
 from tests.fixtures.trials import (
     LATER,
     V1,
@@ -34,6 +38,8 @@ from tests.fixtures.trials import (
     trial,
 )
 from worker import judging
+
+SIGNER = Signer("a secret of the worker's, and the gateway's")
 
 
 @pytest.fixture
@@ -94,6 +100,23 @@ async def test_a_user_is_one_unit_and_who_named_none_is_one_each(
         (Arm.STABLE, 1.0),
         (Arm.STABLE, 1.0),
     ]
+
+
+async def test_an_erased_conversation_leaves_its_unit_as_numbers_of_nobody(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    await agent_with(database, tmp_path / "v1")
+    canary = await begin(database, pool)
+    conversation = await met(database, canary, Arm.CANARY, reply="harmonica")
+    await look(database, pool)
+    async with database.transaction() as session:
+        await erase(session, SIGNER, [conversation.id], subject=ErasureSubject.CONVERSATION, by="test")
+    assert await traces_of(database, conversation.id.hex) == await traces_of(database, "harmonica") == []
+    [unit] = await units(database)
+    assert (unit.conversation_id, unit.outcomes["return"]) == (None, 1.0)
+    seen = await look(database, pool)
+    assert seen.evidence is not None
+    assert seen.evidence["units"] == 1
 
 
 async def test_an_outcome_that_never_came_is_missing_and_no_zero(
