@@ -9,6 +9,7 @@ from cli.adapters import adapters, promote, rollback
 from cli.chat import chat
 from cli.export.command import export
 from cli.feedback import feedback
+from cli.importing import import_adapter
 from cli.learning import learn, runs
 from cli.options import Json
 from cli.simulate import simulate
@@ -53,6 +54,7 @@ app.command("feedback")(feedback)
 app.command("learn")(learn)
 app.command("runs")(runs)
 app.command("adapters")(adapters)
+app.command("import-adapter")(import_adapter)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("simulate")(simulate)

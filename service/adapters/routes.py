@@ -10,10 +10,10 @@ from core.domain.adapters import AdapterName, parse_adapter_name
 from core.domain.errors import NotFoundError
 from core.domain.keys import Key
 from core.rollouts import moving
-from core.storage.models import AdapterVersion
 from core.storage.repositories import adapters, agents, rollouts
 from service.adapters.lineage import show_lineage
 from service.adapters.schemas import AdapterOut, Adapters, LineageOut, PromoteIn, RejectIn, RollBackIn, RolloutOut
+from service.adapters.showing import show
 from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
 from service.errors import ErrorBody
@@ -31,13 +31,13 @@ async def list_adapters(agent: str, session: SessionDep, key: AdminKeyDep) -> Ad
     check_sees(key, agent)
     found = await agents.get_agent(session, agent)
     rows = await adapters.list_versions(session, found.id)
-    return Adapters(data=[await _show(session, row) for row in rows])
+    return Adapters(data=[await show(session, row) for row in rows])
 
 
 @router.get("/adapters/{adapter}")
 async def get_adapter(adapter: str, session: SessionDep, key: AdminKeyDep) -> AdapterOut:
     """One version."""
-    return await _show(session, await adapters.get_version(session, _parse(adapter, key)))
+    return await show(session, await adapters.get_version(session, _parse(adapter, key)))
 
 
 @router.get("/adapters/{adapter}/lineage")
@@ -46,7 +46,7 @@ async def get_lineage(
 ) -> LineageOut:
     """The turns that a version learned from, and how their rewards have changed since."""
     version = await adapters.get_version(session, _parse(adapter, key))
-    return await show_lineage(session, await _show(session, version), version.run_id, after=after, limit=limit)
+    return await show_lineage(session, await show(session, version), version.run_id, after=after, limit=limit)
 
 
 @router.post("/adapters/{adapter}/promote")
@@ -75,7 +75,7 @@ async def reject_adapter(
     await moving.reject(gateway.database, name, by=_by(key), reason=given.reason, cut=given.open == "cut")
     await gateway.routing.refresh(gateway.database)
     async with gateway.database.transaction() as session:
-        return await _show(session, await adapters.get_version(session, name))
+        return await show(session, await adapters.get_version(session, name))
 
 
 @router.get("/agents/{agent}/rollout")
@@ -104,24 +104,6 @@ async def _show_rollout(session: AsyncSession, agent: str) -> RolloutOut:
         since=rollout.since,
         by=rollout.by,
         reason=rollout.reason,
-    )
-
-
-async def _show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
-    names = await adapters.names_of(session, [row for row in (version.id, version.parent_id) if row])
-    name = names[version.id]
-    return AdapterOut(
-        adapter=str(name),
-        agent=name.agent,
-        state=version.state,
-        parent=str(names[version.parent_id]) if version.parent_id else None,
-        run_id=ids.public(ids.Prefix.RUN, version.run_id) if version.run_id else None,
-        path=version.path,
-        sha256=version.sha256,
-        evidence=version.evidence,
-        changed_share=version.changed_share,
-        taught_by_erased=version.taught_by_erased,
-        created_at=version.created_at,
     )
 
 

@@ -43,6 +43,7 @@ ROUTES: list[tuple[str, str, set[Scope]]] = [
     ("GET", "/admin/agents/demo/runs", {Scope.ADMIN}),
     ("GET", "/admin/runs/x", {Scope.ADMIN}),
     ("GET", "/admin/agents/demo/adapters", {Scope.ADMIN}),
+    ("POST", "/admin/agents/demo/adapters", {Scope.ADMIN}),
     ("GET", "/admin/adapters/demo@base", {Scope.ADMIN}),
     ("GET", "/admin/adapters/demo@base/lineage", {Scope.ADMIN}),
     ("POST", "/admin/adapters/demo@v9/promote", {Scope.ADMIN}),
