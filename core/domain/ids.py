@@ -19,6 +19,7 @@ class Prefix(StrEnum):
     KEY = "key"
     ERASURE = "era"
     EXPORT = "exp"
+    EVALUATION = "eval"
 
 
 def new_id() -> UUID:

@@ -7,12 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
 from core.domain.adapters import AdapterName, parse_adapter_name
-from core.domain.errors import NotFoundError
+from core.domain.errors import ConflictError, NotFoundError
 from core.domain.keys import Key
 from core.rollouts import moving
+from core.rollouts.suites import queue_suite
 from core.storage.repositories import adapters, agents, rollouts
 from service.adapters.lineage import show_lineage
-from service.adapters.schemas import AdapterOut, Adapters, LineageOut, PromoteIn, RejectIn, RollBackIn, RolloutOut
+from service.adapters.schemas import (
+    AdapterOut,
+    Adapters,
+    EvaluationQueued,
+    LineageOut,
+    PromoteIn,
+    RejectIn,
+    RollBackIn,
+    RolloutOut,
+)
 from service.adapters.showing import show
 from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
@@ -55,6 +65,20 @@ async def promote_adapter(adapter: str, body: PromoteIn, gateway: GatewayDep, ke
     name = _parse(adapter, key)
     await moving.promote(gateway.database, gateway.pool, name, by=_by(key), reason=body.reason)
     return await _answer(gateway, name.agent)
+
+
+@router.post("/adapters/{adapter}/suite", status_code=202)
+async def run_suite(adapter: str, session: SessionDep, key: AdminKeyDep) -> EvaluationQueued:
+    """Ask the version the prompts of its agent's suite. 409 while it is being asked, or where there is no suite."""
+    name = _parse(adapter, key)
+    version = await adapters.get_version(session, name)
+    agent = await agents.get_agent_by_id(session, version.agent_id)
+    if not agent.suite:
+        raise ConflictError(f"{name.agent!r} has no suite.", code="no_suite")
+    evaluation = await queue_suite(session, agent, version.id)
+    if evaluation is None:
+        raise ConflictError(f"{name} is being asked already.", code="suite_running")
+    return EvaluationQueued(evaluation_id=ids.public(ids.Prefix.EVALUATION, evaluation.id))
 
 
 @router.post("/agents/{agent}/rollback")

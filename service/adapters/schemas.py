@@ -56,6 +56,11 @@ class Adapters(BaseModel):
     next: str | None = None
 
 
+class EvaluationQueued(BaseModel):
+    evaluation_id: str
+    """Found again under the version's `evidence`."""
+
+
 class TaughtOut(BaseModel):
     """A turn that a version learned from: its reward then (null: only what was demonstrated at it has taught) and now
     (null: nothing is known any more), and the entries that speak of it or, at the last turn, of its conversation."""

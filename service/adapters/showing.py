@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import ids
 from core.storage.models import AdapterVersion
 from core.storage.repositories import adapters
+from service.adapters.evidence import evidence_of
 from service.adapters.schemas import AdapterOut
 
 
@@ -19,7 +20,7 @@ async def show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
         run_id=ids.public(ids.Prefix.RUN, version.run_id) if version.run_id else None,
         path=version.path,
         sha256=version.sha256,
-        evidence=version.evidence,
+        evidence=await evidence_of(session, version),
         changed_share=version.changed_share,
         taught_by_erased=version.taught_by_erased,
         created_at=version.created_at,

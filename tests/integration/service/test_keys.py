@@ -47,6 +47,7 @@ ROUTES: list[tuple[str, str, set[Scope]]] = [
     ("GET", "/admin/adapters/demo@base", {Scope.ADMIN}),
     ("GET", "/admin/adapters/demo@base/lineage", {Scope.ADMIN}),
     ("POST", "/admin/adapters/demo@v9/promote", {Scope.ADMIN}),
+    ("POST", "/admin/adapters/demo@v9/suite", {Scope.ADMIN}),
     ("POST", "/admin/adapters/demo@v9/reject", {Scope.ADMIN}),
     ("POST", "/admin/agents/demo/rollback", {Scope.ADMIN}),
     ("GET", "/admin/agents/demo/rollout", {Scope.ADMIN}),

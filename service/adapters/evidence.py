@@ -1,0 +1,27 @@
+"""What speaks for a version or against it: what it came with, and the newest look of each kind."""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain import ids
+from core.storage.models import AdapterVersion, Evaluation
+from core.storage.repositories import evaluations
+
+
+async def evidence_of(session: AsyncSession, version: AdapterVersion) -> dict[str, Any] | None:
+    """None while nothing has been looked at."""
+    found = await evaluations.newest(session, version.id)
+    looked = {kind.value: _show(evaluation) for kind, evaluation in found.items()}
+    return {**(version.evidence or {}), **looked} or None
+
+
+def _show(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "evaluation_id": ids.public(ids.Prefix.EVALUATION, evaluation.id),
+        "state": evaluation.state,
+        "figures": evaluation.figures,
+        "reason": evaluation.reason,
+        "created_at": evaluation.created_at,
+        "ended_at": evaluation.ended_at,
+    }
