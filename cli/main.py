@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli import agents, erasing, keys
+from cli import agents, erasing, keys, suites
 from cli.adapters import adapters, promote, rollback
 from cli.chat import chat
 from cli.export.command import export
@@ -62,6 +62,7 @@ app.command("export")(export)
 app.add_typer(agents.app, name="agents")
 app.add_typer(erasing.app, name="erase")
 app.add_typer(keys.app, name="keys")
+app.add_typer(suites.app, name="suite")
 
 
 if __name__ == "__main__":
