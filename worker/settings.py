@@ -58,7 +58,7 @@ class BeatSettings(Settings):
     """How often the background looks whether there is something to do."""
 
     learning_tick_seconds: float = Field(default=2.0, gt=0)
-    """Longest wait of a queued run for a free learner: shorter starts sooner and asks Postgres more often."""
+    """Longest wait of a queued run or suite for a free worker: shorter starts sooner and asks Postgres more often."""
 
     idle_tick_seconds: float = Field(default=10.0, gt=0)
     """How late an idle conversation may be ended."""
