@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import typer
 
@@ -50,6 +50,16 @@ class Gateway:
             answer = client.request(method, path, json=body, params=_given(query))
             _raise_refusal(answer)
             content = answer.json() if answer.content else {}
+        assert isinstance(content, dict)
+        return content
+
+    def upload(self, path: str, files: dict[str, BinaryIO], fields: dict[str, str]) -> dict[str, Any]:
+        """POST a form whose files are named as they are on the disk, without reading them into memory."""
+        with self._client() as client:
+            form = {name: (name, file, "application/octet-stream") for name, file in files.items()}
+            answer = client.post(path, files=form, data=fields)
+            _raise_refusal(answer)
+            content = answer.json()
         assert isinstance(content, dict)
         return content
 

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from cli import agents, erasing, keys
+from cli import agents, erasing, keys, suites
 from cli.adapters import adapters, promote, rollback
 from cli.canary import canary
 from cli.chat import chat
 from cli.export.command import export
 from cli.feedback import feedback
+from cli.importing import import_adapter
 from cli.learning import learn, runs
 from cli.options import Json
 from cli.simulate import simulate
@@ -55,6 +56,7 @@ app.command("learn")(learn)
 app.command("runs")(runs)
 app.command("adapters")(adapters)
 app.command("canary")(canary)
+app.command("import-adapter")(import_adapter)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("simulate")(simulate)
@@ -62,6 +64,7 @@ app.command("export")(export)
 app.add_typer(agents.app, name="agents")
 app.add_typer(erasing.app, name="erase")
 app.add_typer(keys.app, name="keys")
+app.add_typer(suites.app, name="suite")
 
 
 if __name__ == "__main__":

@@ -66,11 +66,15 @@ class EngineSettings(Settings):
         return tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
 
 
-class StoreSettings(Settings):
-    """Folders that outlive processes; worker and engines see the same paths."""
+class AdapterStoreSettings(Settings):
+    """The folder of adapters, which outlives processes; gateway, worker and engines see the same path."""
 
     adapters_dir: Path = Path(".nock/adapters")
-    """Adapter versions, one immutable folder each; mounted at one path in worker and engine."""
+    """Adapter versions, one immutable folder each; mounted at one path in gateway, worker and engine."""
+
+
+class StoreSettings(AdapterStoreSettings):
+    """Folders that the learner writes, and that outlive it."""
 
     checkpoints_dir: Path = Path(".nock/checkpoints")
     """The learner's own state: critics and optimisers, kept for the next step."""

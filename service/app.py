@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.domain.keys import Scope, hash_secret
 from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
-from core.settings import DatabaseSettings, EngineSettings, SecretSettings
+from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
 from service import cors, errors, health, openapi
@@ -27,8 +27,10 @@ from service.feedback import routes as feedback_routes
 from service.feedback.taking import take
 from service.gateway import Gateway
 from service.gathering import Gathering
+from service.imports import routes as imports_routes
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
+from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
 from service.settings import GatewaySettings
@@ -42,6 +44,7 @@ def create_app(
     database_settings: DatabaseSettings | None = None,
     engine_settings: EngineSettings | None = None,
     secret_settings: SecretSettings | None = None,
+    store_settings: AdapterStoreSettings | None = None,
 ) -> FastAPI:
     """The gateway, from the environment unless told otherwise."""
     settings = settings or GatewaySettings()
@@ -49,11 +52,12 @@ def create_app(
     engine_settings = engine_settings or EngineSettings()
     secret_settings = secret_settings or SecretSettings()
     signer = Signer(secret_settings.secret.get_secret_value())
+    store_settings = store_settings or AdapterStoreSettings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer)
+            app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer, store_settings)
             yield
 
     app = FastAPI(
@@ -62,7 +66,7 @@ def create_app(
         description="Chat with agents that learn from how their conversations ended.",
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={imports_routes.PATH: settings.adapter_bytes})
     errors.install(app)
     for routes in (
         chat_routes,
@@ -72,6 +76,8 @@ def create_app(
         agents_routes,
         runs_routes,
         adapters_routes,
+        rollouts_routes,
+        imports_routes,
         keys_routes,
         health,
     ):
@@ -87,6 +93,7 @@ async def _open(
     database_settings: DatabaseSettings,
     engine_settings: EngineSettings,
     signer: Signer,
+    store_settings: AdapterStoreSettings,
 ) -> Gateway:
     """Open what the process holds. It starts while Postgres or the engines are away, and says so on /readyz."""
     url = database_settings.database_url
@@ -102,6 +109,7 @@ async def _open(
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
+        adapters_dir=store_settings.adapters_dir,
         outcomes=Gathering(database, lambda session, key, bodies: take(session, signer, key, bodies)),
     )
     with suppress(SQLAlchemyError, OSError):

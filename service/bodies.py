@@ -1,6 +1,7 @@
 """Request bodies: how large they may be, and JSON read strictly (no NaN, no lone surrogates)."""
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -54,17 +55,20 @@ class StrictRoute(APIRoute):
 class BodyLimit:
     """Refuse bodies over the limit with 413, counted as they arrive: a client may lie about their length."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[re.Pattern[str], int]) -> None:
+        """`larger`: the limits of paths that take more than the others."""
         self.app = app
         self.limit = limit
+        self.larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = next((most for path, most in self.larger.items() if path.fullmatch(scope["path"])), self.limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            await self._refuse(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            await self._refuse(limit, scope, receive, send)
             return
         seen, over = 0, False
 
@@ -72,9 +76,9 @@ class BodyLimit:
             nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
-            over = over or seen > self.limit
+            over = over or seen > limit
             if over:
-                raise RequestTooLargeError(self._sentence())
+                raise RequestTooLargeError(_too_large(limit))
             return message
 
         async def held_back(message: Message) -> None:
@@ -84,11 +88,12 @@ class BodyLimit:
         with suppress(RequestTooLargeError):
             await self.app(scope, counted, held_back)
         if over:
-            await self._refuse(scope, receive, send)
+            await self._refuse(limit, scope, receive, send)
 
-    def _sentence(self) -> str:
-        return f"The body is larger than {self.limit} bytes."
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = error_body(scope["path"], 413, "request_too_large", self._sentence(), None)
+    async def _refuse(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+        body = error_body(scope["path"], 413, "request_too_large", _too_large(limit), None)
         await JSONResponse(body, 413)(scope, receive, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than {limit} bytes."

@@ -1,6 +1,7 @@
 """What one gateway process holds: database, engines, routing, keys, what waits to be written. Made once, in app.py."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.domain.errors import NockError
 from core.domain.signatures import Signer
@@ -24,4 +25,5 @@ class Gateway:
     keys: KeyRing
     tokens: TokenMemory
     signer: Signer
+    adapters_dir: Path
     outcomes: Gathering[FeedbackIn, Answer | NockError]

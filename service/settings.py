@@ -21,6 +21,9 @@ class GatewaySettings(Settings):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     """A larger request body is refused with 413."""
 
+    adapter_bytes: int = Field(default=1024**3, ge=1024)
+    """A larger upload of an adapter that was trained elsewhere is refused with 413."""
+
     routing_poll_seconds: float = Field(default=0.5, gt=0)
     """How stale a gateway's routing may be when Postgres' notification is lost; otherwise it follows at once."""
 

@@ -30,6 +30,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
     """The periodic tasks. A tick that nobody took before the next one is due expires: ticks never pile up as work."""
     every = {
         "learning.dispatch": settings.learning_tick_seconds,
+        "suite.step": settings.learning_tick_seconds,
         "episodes.close_idle": settings.idle_tick_seconds,
         "outcomes.settle_due": settings.settle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 BY = "canary"
 """Who moves a rollout where nobody does by hand."""
 LEASE = "judge"
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 60.0
 """How long trials go without care when a worker dies in the middle. Two passes at once do each move once."""
 
 
@@ -68,9 +68,12 @@ async def _judge(database: Database, pool: EnginePool, canary_id: UUID, now: dat
         if canary.state is not CanaryState.RUNNING:
             return
         moment = now or await clock.now(session)
-        while await enter(session, canary, agent, moment):
-            pass
-        seen = look(canary, await canaries.list_units(session, canary_id))
+        entered = 0
+        while count := await enter(session, canary, agent, moment):
+            entered += count
+        if not entered and canary.looked_at is not None and not _waits_for_promotion(canary):
+            return  # what was seen then would be seen again
+        seen = look(canary, await canaries.list_units(session, canary_id), kl=await _moved(session, canary))
         news = seen.decision is not Decision.HOLD and canary.verdict is None
         canary.evidence, canary.looked_at = seen.evidence, moment
         if canary.verdict is None and seen.decision is not Decision.HOLD:
@@ -80,6 +83,21 @@ async def _judge(database: Database, pool: EnginePool, canary_id: UUID, now: dat
             await announce_verdict(session, canary)
         await _follow_within(session, agent, canary, seen)
     await _promote_if_due(database, pool, canary, seen)
+
+
+async def _moved(session: AsyncSession, canary: Canary) -> float | None:
+    """Nats a token between the version and the one that its run began with; None for one that no run has made."""
+    version = await adapters.get_version_by_id(session, canary.adapter_id)
+    run = None if version.run_id is None else await learner.find_run(session, version.run_id)
+    actor = (run.figures or {}).get("actor") if run is not None else None
+    return actor.get("kl_to_start") if isinstance(actor, dict) else None
+
+
+def _waits_for_promotion(canary: Canary) -> bool:
+    """Whether a verdict is still to be carried out, since no engine could then."""
+    is_auto = Gates.from_json(canary.gates).promotion is Promotion.AUTO
+    rings = any(alarm["rings"] for alarm in (canary.evidence or {}).get("alarms", []))
+    return is_auto and canary.verdict == Decision.PROMOTE and not rings
 
 
 async def _follow_within(session: AsyncSession, agent: Agent, canary: Canary, seen: Look) -> None:

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from core.adapters.folders import remove
 from core.domain.errors import DamagedAdapterError
 from core.settings import StoreSettings
 from core.storage.database import Database
 from core.storage.models import Agent, LearnerRun, RunState
 from core.storage.repositories import agents, learner
 from worker import registering
-from worker.adapters.folders import remove
 from worker.adapters.places import Places
 from worker.adapters.sweeping import prune_checkpoints, sweep
 from worker.archer.actor import ActorError

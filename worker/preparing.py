@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.adapters.folders import open_unfinished
 from core.domain.adapters import BASE_NUMBER, AdapterName
 from core.domain.erasure import BARRING
 from core.rollouts.loading import check_files
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun
 from core.storage.repositories import adapters, clock, learner, rewards, rollouts
-from worker.adapters.folders import open_unfinished
 from worker.adapters.places import Places
 from worker.configuration import RunConfiguration
 from worker.encoder import packaged_encoder

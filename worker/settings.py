@@ -43,12 +43,13 @@ class WebhookSettings(Settings):
     webhook_url: str = Field(default="", pattern="^(https?://.+)?$")
     """Where verdicts, stages, promotions and rollbacks are posted to; empty tells nobody."""
 
-    webhook_secret: SecretStr = SecretStr("")
+    webhook_secret: SecretStr | None = None
     """What each message is signed with; needed where there is a webhook."""
 
     @model_validator(mode="after")
     def signs_what_it_sends(self) -> "WebhookSettings":
-        if self.webhook_url and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
+        secret = "" if self.webhook_secret is None else self.webhook_secret.get_secret_value()
+        if self.webhook_url and len(secret) < LEAST_SECRET:
             raise ValueError(f"NOCK_WEBHOOK_URL needs a NOCK_WEBHOOK_SECRET of {LEAST_SECRET} characters or more")
         return self
 
@@ -57,7 +58,7 @@ class BeatSettings(Settings):
     """How often the background looks whether there is something to do."""
 
     learning_tick_seconds: float = Field(default=2.0, gt=0)
-    """Longest wait of a queued run for a free learner: shorter starts sooner and asks Postgres more often."""
+    """Longest wait of a queued run or suite for a free worker: shorter starts sooner and asks Postgres more often."""
 
     idle_tick_seconds: float = Field(default=10.0, gt=0)
     """How late an idle conversation may be ended."""

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.domain.signatures import Signer
 from core.settings import EngineSettings, SecretSettings, StoreSettings
-from worker import housekeeping, judging, retention, rollout, scheduling, webhook
+from worker import housekeeping, judging, retention, rollout, scheduling, suites, webhook
 from worker.celery_app import GPU, app
 from worker.runtime import run
 from worker.settings import BeatSettings, LearnerSettings, WebhookSettings
@@ -41,6 +41,12 @@ def step_learning(run_id: str) -> None:
             is_stopping=lambda: state.should_stop is not None or state.should_terminate is not None,
         )
     )
+
+
+@app.task(name="suite.step", throws=EXPECTED)
+def step_suites() -> None:
+    """Go on asking versions their suites."""
+    run(partial(suites.step, settings=EngineSettings()))
 
 
 @app.task(name="episodes.close_idle", throws=EXPECTED)

@@ -71,6 +71,7 @@ async def _deliver(database: Database, settings: WebhookSettings, due: Sequence[
 
 async def _send(client: aiohttp.ClientSession, settings: WebhookSettings, message: OutboxMessage) -> str | None:
     """None where the webhook answered 2xx, else why not. What it answers is not read: it is nobody's business here."""
+    assert settings.webhook_secret is not None
     about = {"id": _name(message.id), "at": message.created_at.isoformat(), **message.body}
     body = orjson.dumps(about)
     headers = {

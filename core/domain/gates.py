@@ -24,7 +24,7 @@ class Gates:
     promotion: Promotion = Promotion.MANUAL
     """`manual`: trials begin and end by hand. `canary-then-ask`: they begin and end by themselves, and a person
     promotes. `auto`: the verdict is carried out."""
-    ramp: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5)
+    ramp: tuple[float, ...] = (0.05, 0.25, 0.5)
     """Shares of new conversations that meet the version, one after the other; past the last it meets everybody."""
     stage_units: int = 50
     """Units of the canary that a stage has before the next one begins."""

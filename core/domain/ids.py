@@ -20,6 +20,7 @@ class Prefix(StrEnum):
     ERASURE = "era"
     EXPORT = "exp"
     MESSAGE = "msg"
+    EVALUATION = "eval"
 
 
 def new_id() -> UUID:

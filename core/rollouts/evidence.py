@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
 from core.domain.canaries import EvaluationKind, EvaluationState
 from core.domain.errors import ConflictError
+from core.domain.suites import fingerprint
 from core.storage.models import AdapterVersion, Agent, Canary, Evaluation
 from core.storage.repositories import canaries, evaluations, rollouts
 
@@ -51,22 +52,29 @@ async def gathered(session: AsyncSession, version: AdapterVersion) -> dict[str, 
 
 def show_evaluation(row: Evaluation) -> dict[str, Any]:
     """One look at a version as it is shown and kept."""
-    return {"state": row.state.value, "reason": row.reason, **(row.figures or {})}
+    return {"state": row.state.value, "reason": row.reason, "figures": row.figures}
 
 
 def _before_trial(agent: Agent, found: dict[EvaluationKind, Evaluation]) -> list[str]:
     missing = []
-    suite = found.get(EvaluationKind.SUITE)
-    if agent.suite and (suite is None or suite.state in UNDER_WAY):
-        missing.append("the suite has not been run yet")
-    elif agent.suite and suite is not None and suite.state is not EvaluationState.PASSED:
-        missing.append(f"the suite failed: {suite.reason or 'see its evidence'}")
+    if agent.suite and (why := _of_suite(agent, found.get(EvaluationKind.SUITE))) is not None:
+        missing.append(why)
     offline = found.get(EvaluationKind.OFFLINE)
     if offline is None or offline.state in UNDER_WAY:
         missing.append("there is no offline evidence yet")
     elif offline.state is EvaluationState.WORSE:
         missing.append(f"offline evidence says that it is worse: {offline.reason or 'see its evidence'}")
     return missing
+
+
+def _of_suite(agent: Agent, suite: Evaluation | None) -> str | None:
+    if suite is None or suite.state in UNDER_WAY:
+        return "the suite has not been run yet"
+    if suite.state is not EvaluationState.PASSED:
+        return f"the suite failed: {suite.reason or 'see its evidence'}"
+    if (suite.figures or {}).get("suite") != fingerprint(agent.suite, agent.system_prompt):
+        return "the suite has changed since it was run"
+    return None
 
 
 def _of_trial(version: AdapterVersion, trial: Canary | None) -> str:

@@ -9,6 +9,7 @@ from core.domain.adapters import AGENT_NAME
 from core.domain.erasure import ErasurePolicy
 from core.domain.gates import Gates, Promotion
 from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
+from service.agents.suites import Suite
 from service.bodies import ShortText, Text
 
 MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
@@ -92,6 +93,7 @@ class AgentChange(BaseModel):
     browser_metric: ShortText | None = None
     erasure: ErasurePolicy | None = None
     retention_days: Annotated[float, Field(gt=0, le=MOST_RETENTION_DAYS)] | None = None
+    suite: Suite | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -123,6 +125,7 @@ class AgentOut(BaseModel):
     browser_metric: str | None
     erasure: ErasurePolicy
     retention_days: float | None
+    suite: list[dict[str, Any]]
     created_at: datetime
     updated_at: datetime
 

@@ -1,1 +1,1 @@
-"""Adapter folders and the learner's checkpoints: there whole, or not there."""
+"""A run's adapter folders and checkpoints: where they lie, and what of them belongs to nobody."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from core.adapters.places import adapters_of, unfinished_name, version_name
 from core.domain.adapters import AdapterName
 from core.settings import StoreSettings
 
-HIDDEN = ".unfinished-"
 OF_A_RUN = re.compile(r"(?:\.removed-)?(?:(?:v[0-9]+-)?([0-9a-f]{32})|\.unfinished-([0-9a-f]{32})-[0-9a-f]{32})")
 """The names that runs give to folders; one that does not look like this is somebody else's."""
 
@@ -22,16 +22,15 @@ class Places:
 
     @classmethod
     def of(cls, store: StoreSettings, agent: str) -> "Places":
-        """Absolute, since engines that load an adapter stand in other folders."""
-        return cls(store.adapters_dir.absolute() / agent, store.checkpoints_dir.absolute() / agent)
+        return cls(adapters_of(store.adapters_dir, agent), store.checkpoints_dir.absolute() / agent)
 
     def unfinished(self, run_id: UUID, holder: UUID) -> list[Path]:
         """What one attempt of a run writes to, until it is whole."""
-        name = f"{HIDDEN}{run_id.hex}-{holder.hex}"
+        name = unfinished_name(run_id, holder)
         return [self.adapters / name, self.checkpoints / name]
 
     def adapter(self, name: AdapterName, run_id: UUID) -> Path:
-        return self.adapters / f"v{name.number}-{run_id.hex}"
+        return self.adapters / version_name(name, run_id)
 
     def checkpoint(self, run_id: UUID) -> Path:
         return self.checkpoints / run_id.hex

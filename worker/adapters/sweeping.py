@@ -6,10 +6,10 @@ from uuid import UUID
 
 import structlog
 
+from core.adapters.folders import list_folders, remove
 from core.storage.database import Database
 from core.storage.models import Agent, LearnerRun
 from core.storage.repositories import adapters, learner
-from worker.adapters.folders import list_folders, remove
 from worker.adapters.places import Places, run_of
 from worker.lease import LeaseLostError
 

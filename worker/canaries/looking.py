@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.domain import silence
-from core.domain.alarms import listen
+from core.domain.alarms import hear_distance, listen
 from core.domain.episodes import Arm
 from core.domain.gates import RETURN, Gates, Measure
 from core.domain.sequential.verdict import Decision, Gate, Kind, Unit, Verdict, judge
@@ -46,14 +46,17 @@ class Look:
         }
 
 
-def look(canary: Canary, rows: Sequence[CanaryUnit]) -> Look:
-    """At everything that has entered. More of it never takes a verdict back."""
+def look(canary: Canary, rows: Sequence[CanaryUnit], *, kl: float | None) -> Look:
+    """At everything that has entered. More of it never takes a verdict back.
+
+    `kl` is how far the version has moved from where its run began, None where no run has said so.
+    """
     demands = Gates.from_json(canary.gates)
     measures = [Measure.from_json(values) for values in canary.measures]
     units = [Unit(row.arm is Arm.CANARY, row.weight, row.outcomes) for row in rows]
     gates = [gate_of(measure) for measure in measures]
     verdict = judge(units, gates, error=demands.error, most_units=demands.most_units)
-    alarms = listen(units, error=demands.error)
+    alarms = [*listen(units, error=demands.error), hear_distance(kl)]
     told = silence.listen(units, RETURN, error=demands.error / 2, margin=SILENCE_MARGIN)
     decision, because_of = verdict.decision, verdict.gate
     if told.is_raised:  # a mean over those who spoke cannot tell why the others did not

@@ -32,6 +32,16 @@ async def get_version_by_id(session: AsyncSession, adapter_id: UUID) -> AdapterV
     return await session.get_one(AdapterVersion, adapter_id)
 
 
+async def find_version_by_id(session: AsyncSession, adapter_id: UUID) -> AdapterVersion | None:
+    return await session.get(AdapterVersion, adapter_id)
+
+
+async def list_of_weights(session: AsyncSession, agent_id: UUID, sha256: str) -> Sequence[AdapterVersion]:
+    """The agent's versions with these weights, oldest first."""
+    statement = select(AdapterVersion).where(AdapterVersion.agent_id == agent_id, AdapterVersion.sha256 == sha256)
+    return (await session.scalars(statement.order_by(AdapterVersion.number))).all()
+
+
 async def lock_version(session: AsyncSession, adapter_id: UUID) -> AdapterVersion:
     statement = select(AdapterVersion).where(AdapterVersion.id == adapter_id).with_for_update()
     return (await session.scalars(statement.execution_options(populate_existing=True))).one()

@@ -60,6 +60,15 @@ async def renew(session: AsyncSession, evaluation_id: UUID, *, holder: UUID, lea
     return await _update_held(session, evaluation_id, holder, lease_until=seconds_from_now(lease_seconds))
 
 
+async def note(
+    session: AsyncSession, evaluation_id: UUID, *, holder: UUID, figures: Json, lease_seconds: float
+) -> bool:
+    """Keep what is known so far, and the lease with it; False when it is this worker's no more."""
+    return await _update_held(
+        session, evaluation_id, holder, figures=figures, lease_until=seconds_from_now(lease_seconds)
+    )
+
+
 async def end(
     session: AsyncSession,
     evaluation_id: UUID,

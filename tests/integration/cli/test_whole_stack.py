@@ -142,6 +142,13 @@ def test_versions_are_listed_and_an_unknown_one_is_refused(stack: Machine) -> No
     assert refused.returncode == 1
     assert "adapter_not_found" in refused.stderr
     assert stack.nock("rollback", "demo").returncode == 1
+    assert "demo has never been on trial." in stack.says("canary", "demo")
+    refused = stack.nock("canary", "demo", "--weight", "0.5")
+    assert refused.returncode == 1
+    assert "Name a version, as in demo@v1" in refused.stderr
+    refused = stack.nock("canary", "demo@base", "--weight", "0.5")
+    assert refused.returncode == 1
+    assert "base_needs_no_trial" in refused.stderr
 
 
 def test_agents_follow_their_files(stack: Machine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from core.domain.canaries import EvaluationKind, EvaluationState
 from core.domain.episodes import Arm
+from core.domain.suites import fingerprint
 from core.storage import models
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent
@@ -233,3 +234,45 @@ async def test_a_guard_without_a_range_cannot_be_guarded_automatically(gateway: 
     metrics = [{"name": "reward"}, {"name": "speed", "weight": 0, "guard": True}]
     answer = await gateway.admin.patch("/admin/agents/demo", json={"metrics": metrics, "gates": {"promotion": "auto"}})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "metrics")
+
+
+async def test_a_suite_that_failed_or_was_never_run_or_has_changed_keeps_a_candidate_from_people(
+    gateway: RunningGateway, database: Database, candidate: models.AdapterVersion
+) -> None:
+    suite = [{"name": "greets", "prompt": "Hello", "checks": {"contains": "hello"}}]
+    changed = await gateway.admin.patch("/admin/agents/demo", json={"suite": suite})
+    assert changed.status_code == 200, changed.text
+    await evaluate(database, candidate, EvaluationState.PASSED)
+
+    async def missing() -> str:
+        refused = await gateway.admin.post("/admin/adapters/demo@v1/canary", json={"weight": 0.5})
+        return str(refused.json().get("error", {}).get("message", refused.status_code))
+
+    assert "the suite has not been run yet" in await missing()
+    known = fingerprint(changed.json()["suite"], None)
+    await judge_suite(database, candidate, EvaluationState.FAILED, known)
+    assert "the suite failed: greets" in await missing()
+    await judge_suite(database, candidate, EvaluationState.PASSED, "another suite")
+    assert "the suite has changed since it was run" in await missing()
+    await judge_suite(database, candidate, EvaluationState.PASSED, known)
+    assert await missing() == "200"
+    evidence = (await gateway.admin.get("/admin/adapters/demo@v1")).json()["evidence"]
+    assert (evidence["suite"]["state"], evidence["offline"]["state"], evidence["canary"]["state"]) == (
+        "passed",
+        "passed",
+        "running",
+    )
+
+
+async def judge_suite(database: Database, version: models.AdapterVersion, state: EvaluationState, asked: str) -> None:
+    async with database.transaction() as session:
+        session.add(
+            models.Evaluation(
+                agent_id=version.agent_id,
+                adapter_id=version.id,
+                kind=EvaluationKind.SUITE,
+                state=state,
+                reason="greets",
+                figures={"suite": asked},
+            )
+        )

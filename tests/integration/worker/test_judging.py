@@ -9,115 +9,43 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.domain.adapters import AdapterName, AdapterState
-from core.domain.canaries import CanaryState, EvaluationKind, EvaluationState
-from core.domain.conversations import ConversationState
+from core.domain.adapters import AdapterState
+from core.domain.canaries import CanaryState, EvaluationState
 from core.domain.episodes import Arm
-from core.domain.metrics import Level, Metric, MetricKind
+from core.domain.erasure import ErasureSubject
+from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
+from core.erasure.erasing import erase
 from core.rollouts import moving, trying
 from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.repositories import adapters, rollouts
-from tests.fixtures.builders import create_agent, create_conversation, create_entry, create_turn
-from tests.fixtures.registered import register
+from tests.fixtures.builders import create_entry
 from tests.fixtures.scripted_engine import ScriptedEngine
+from tests.fixtures.traces import traces_of
+from tests.fixtures.trials import (
+    LATER,
+    V1,
+    WINDOW,
+    agent_with,
+    begin,
+    evaluate,
+    met,
+    met_many,
+    stable_now,
+    told,
+    trial,
+)
 from worker import judging
 
-WINDOW, IDLE = 3_600.0, 60.0
-LATER = datetime.now(UTC) + timedelta(days=1)
-SOLVED = Metric("solved", MetricKind.BOOLEAN, level=Level.CONVERSATION, window_seconds=WINDOW)
-POLITE = Metric("polite", low=0, high=1, weight=0, required=False, guard=True, window_seconds=WINDOW)
-V1 = AdapterName("demo", 1)
+SIGNER = Signer("a secret of the worker's, and the gateway's")
 
 
 @pytest.fixture
 async def pool(scripted_engine: ScriptedEngine) -> Any:
     async with open_pool(EngineSettings(engine_urls=scripted_engine.url)) as opened:
         yield opened
-
-
-async def agent_with(database: Database, folder: Path, **gates: object) -> models.Agent:
-    """An agent with these demands and one candidate."""
-    agent = await create_agent(database, "demo", metrics=[SOLVED, POLITE], idle_seconds=IDLE)
-    async with database.transaction() as session:
-        (await session.get_one(models.Agent, agent.id)).gates = {
-            "ramp": [0.25, 0.5],
-            "stage_units": 10,
-            "margin": 0.1,
-        } | gates
-    await register(database, agent, folder)
-    return agent
-
-
-async def begin(database: Database, pool: EnginePool, weight: float = 0.5) -> models.Canary:
-    async with database.transaction() as session:
-        version = await adapters.get_version(session, V1)
-    await evaluate(database, version, EvaluationState.UNDECIDED)
-    await trying.begin(database, pool, V1, weight=weight, by="test", reason="a test")
-    return await trial(database)
-
-
-async def evaluate(database: Database, version: models.AdapterVersion, state: EvaluationState) -> None:
-    """What was found out about the version from logged conversations."""
-    async with database.transaction() as session:
-        session.add(
-            models.Evaluation(
-                agent_id=version.agent_id, adapter_id=version.id, kind=EvaluationKind.OFFLINE, state=state
-            )
-        )
-
-
-async def trial(database: Database) -> models.Canary:
-    """The newest."""
-    async with database.transaction() as session:
-        statement = select(models.Canary).order_by(models.Canary.id.desc()).limit(1)
-        return (await session.scalars(statement)).one()
-
-
-async def met(
-    database: Database,
-    canary: models.Canary,
-    arm: Arm,
-    *,
-    solved: bool | None = True,
-    polite: float | None = 1.0,
-    reply: str = "Your parcel comes tomorrow.",
-    user: str | None = None,
-    state: ConversationState | None = None,
-) -> models.Conversation:
-    """A conversation of the trial that began a moment ago, with what was said of it."""
-    async with database.transaction() as session:
-        agent = await session.get_one(models.Agent, canary.agent_id)
-    known = ConversationState.EXPIRED if solved is None else ConversationState.MATURED
-    conversation = await create_conversation(database, agent, end_user=user, state=state or known)
-    async with database.transaction() as session:
-        episode = models.Episode(
-            agent_id=agent.id,
-            conversation_id=conversation.id,
-            ordinal=0,
-            adapter_id=canary.adapter_id if arm is Arm.CANARY else canary.stable_id,
-            arm=arm,
-            propensity=canary.weight if arm is Arm.CANARY else 1 - canary.weight,
-            canary_id=canary.id,
-        )
-        session.add(episode)
-        await session.flush()
-        await session.refresh(episode)
-    await create_turn(database, episode, reply=reply)
-    if solved is not None:
-        await create_entry(database, conversation, solved, metric="solved")
-    if polite is not None:
-        await create_entry(database, conversation, polite, metric="polite")
-    return conversation
-
-
-async def met_many(database: Database, canary: models.Canary, outcomes: Sequence[tuple[bool, bool]]) -> None:
-    """(of the canary, of the stable version), pair by pair."""
-    for tried, stable in outcomes:
-        await met(database, canary, Arm.CANARY, solved=tried)
-        await met(database, canary, Arm.STABLE, solved=stable)
 
 
 async def look(database: Database, pool: EnginePool, now: datetime = LATER) -> models.Canary:
@@ -128,18 +56,6 @@ async def look(database: Database, pool: EnginePool, now: datetime = LATER) -> m
 async def units(database: Database) -> Sequence[models.CanaryUnit]:
     async with database.transaction() as session:
         return (await session.scalars(select(models.CanaryUnit).order_by(models.CanaryUnit.ordinal))).all()
-
-
-async def stable_now(database: Database, agent: models.Agent) -> str:
-    async with database.transaction() as session:
-        rollout = await rollouts.get_rollout(session, agent.id)
-        return str((await adapters.names_of(session, [rollout.stable_id]))[rollout.stable_id])
-
-
-async def told(database: Database) -> list[str]:
-    async with database.transaction() as session:
-        statement = select(models.OutboxMessage.kind).order_by(models.OutboxMessage.id)
-        return list((await session.scalars(statement)).all())
 
 
 async def test_a_unit_enters_once_when_its_whole_window_has_passed(
@@ -184,6 +100,23 @@ async def test_a_user_is_one_unit_and_who_named_none_is_one_each(
         (Arm.STABLE, 1.0),
         (Arm.STABLE, 1.0),
     ]
+
+
+async def test_an_erased_conversation_leaves_its_unit_as_numbers_of_nobody(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    await agent_with(database, tmp_path / "v1")
+    canary = await begin(database, pool)
+    conversation = await met(database, canary, Arm.CANARY, reply="harmonica")
+    await look(database, pool)
+    async with database.transaction() as session:
+        await erase(session, SIGNER, [conversation.id], subject=ErasureSubject.CONVERSATION, by="test")
+    assert await traces_of(database, conversation.id.hex) == await traces_of(database, "harmonica") == []
+    [unit] = await units(database)
+    assert (unit.conversation_id, unit.outcomes["return"]) == (None, 1.0)
+    seen = await look(database, pool)
+    assert seen.evidence is not None
+    assert seen.evidence["units"] == 1
 
 
 async def test_an_outcome_that_never_came_is_missing_and_no_zero(

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM
 
 from core.domain.adapters import AdapterName, AdapterState
+from core.domain.canaries import EvaluationKind, EvaluationState
 from core.domain.conversations import ConversationState
 from core.domain.episodes import EpisodeEnd
 from core.domain.sampling import Learnable
@@ -23,7 +24,7 @@ from core.settings import StoreSettings
 from core.storage import models
 from core.storage.database import Database
 from core.storage.models import RunState
-from core.storage.repositories import adapters, clock
+from core.storage.repositories import adapters, clock, evaluations
 from tests.fixtures.builders import (
     create_adapter,
     create_agent,
@@ -62,6 +63,20 @@ async def test_a_step_turns_conversations_into_a_candidate_that_answers_otherwis
     assert version.path is not None
     assert logits(tiny_model, None).shape == logits(tiny_model, version.path).shape
     assert (logits(tiny_model, None) - logits(tiny_model, version.path)).abs().max() > 1e-4
+
+
+async def test_a_candidate_is_queued_for_its_agent_s_suite_as_that_is_by_then(
+    database: Database, agent: models.Agent, step: Any
+) -> None:
+    async with database.transaction() as session:
+        suite = [{"prompt": "Hello", "checks": {"refusal": False}}]
+        (await session.get_one(models.Agent, agent.id)).suite = suite
+    await create_mixed(database, agent, count=4)
+    await step(await queue_run(database, agent))
+    async with database.transaction() as session:
+        version = await adapters.get_version(session, AdapterName("demo", 1))
+        found = await evaluations.newest(session, version.id)
+    assert found[EvaluationKind.SUITE].state is EvaluationState.QUEUED
 
 
 def logits(model_folder: Path, adapter: str | None) -> torch.Tensor:

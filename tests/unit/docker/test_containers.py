@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from core.settings import (
     ENGINE_ROOM,
+    AdapterStoreSettings,
     DatabaseSettings,
     EngineSettings,
     LogSettings,
@@ -36,7 +37,14 @@ ADAPTERS = "/var/lib/nock/adapters"
 
 READS: dict[str, tuple[type[Settings], ...]] = {
     "migrate": (DatabaseSettings,),
-    "gateway": (DatabaseSettings, SecretSettings, EngineSettings, LogSettings, GatewaySettings),
+    "gateway": (
+        DatabaseSettings,
+        SecretSettings,
+        EngineSettings,
+        AdapterStoreSettings,
+        LogSettings,
+        GatewaySettings,
+    ),
     "worker-cpu": (
         DatabaseSettings,
         SecretSettings,
@@ -169,10 +177,10 @@ def test_port_and_health_check_of_the_gateway_exist() -> None:
     assert path in app.openapi()["paths"]
 
 
-def test_adapters_lie_at_one_path_and_only_the_learner_writes_them() -> None:
-    for service in (*ENGINES, "gateway", "worker-cpu"):
+def test_adapters_lie_at_one_path_and_only_those_who_make_or_import_them_write_there() -> None:
+    for service in (*ENGINES, "worker-cpu"):
         assert mounts(service)["adapters"] == (ADAPTERS, False), service
-    for service in LEARNERS:
+    for service in (*LEARNERS, "gateway"):
         assert mounts(service)["adapters"] == (ADAPTERS, True), service
         assert SERVICES[service]["environment"]["NOCK_ADAPTERS_DIR"] == ADAPTERS
 

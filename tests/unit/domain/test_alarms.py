@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from core.domain.alarms import ALARMS, habits_of, listen, repetition
+from core.domain.alarms import ALARMS, habits_of, hear_distance, listen, repetition
 from core.domain.sequential.verdict import Unit
 
 SHORT = {"role": "assistant", "content": "It comes tomorrow."}
@@ -70,6 +70,10 @@ def test_lengths_are_compared_as_ratios_in_both_directions() -> None:
     assert ringing(listen(speaking(2.0), error=0.05)) == ["longer replies"]
     assert ringing(listen(speaking(0.5), error=0.05)) == ["shorter replies"]
     assert ringing(listen(speaking(1.2), error=0.05)) == []
+
+
+def test_a_version_that_has_moved_far_rings_and_one_of_which_nothing_is_known_does_not() -> None:
+    assert [hear_distance(kl)["rings"] for kl in (None, 0.1, 0.3)] == [False, False, True]
 
 
 def test_the_figures_are_those_of_the_habit_and_not_of_its_contrary() -> None:

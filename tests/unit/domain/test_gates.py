@@ -10,9 +10,9 @@ SOLVED = Metric("solved", MetricKind.BOOLEAN, level=Level.CONVERSATION)
 ANGER = Metric("anger", low=0, high=10, weight=0, guard=True, direction=Direction.LOWER, level=Level.CONVERSATION)
 
 
-def test_what_is_not_said_is_a_trial_by_hand_in_four_stages() -> None:
+def test_what_is_not_said_is_a_trial_by_hand_in_three_stages() -> None:
     assert Gates.from_json({}) == Gates()
-    assert (Gates().promotion, Gates().ramp) == (Promotion.MANUAL, (0.01, 0.05, 0.25, 0.5))
+    assert (Gates().promotion, Gates().ramp) == (Promotion.MANUAL, (0.05, 0.25, 0.5))
 
 
 def test_demands_come_back_from_json_as_they_were() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.adapters.folders import list_folders, open_unfinished, publish, remove, seal
 from core.domain.adapters import AdapterName
 from core.domain.ids import new_id
 from core.settings import StoreSettings
-from worker.adapters.folders import list_folders, open_unfinished, publish, remove, seal
 from worker.adapters.places import Places, run_of
 
 

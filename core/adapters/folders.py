@@ -1,7 +1,7 @@
 """Folders that appear whole or not at all; knows names and bytes, not what they mean.
 
 Files are 0640 and folders 0750 whatever the umask: an engine under another account of the same group can read them and
-nobody can write them but the learner. (A set-group-ID bit on the adapters folder hands its group on.)
+nobody can write them but whoever made them. (A set-group-ID bit on the adapters folder hands its group on.)
 """
 
 import os

@@ -1,0 +1,1 @@
+"""Adapters that were trained elsewhere: received, checked, registered as candidates."""
