@@ -6,6 +6,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+ENGINE_ROOM = 16
+ENGINE_TIMEOUT_SECONDS = 120.0
+
 
 class Settings(BaseSettings):
     """The base of every settings class: one prefix, a docstring under each field, empty means unset."""
@@ -44,8 +47,9 @@ class EngineSettings(Settings):
     engine_urls: str
     """Base addresses of the engines, comma between several: `http://engine:8000`."""
 
-    engine_timeout_seconds: float = Field(default=120.0, gt=0)
-    """How long one reply may take in all; then the client gets 504."""
+    engine_timeout_seconds: float = Field(default=ENGINE_TIMEOUT_SECONDS, gt=0)
+    """How long one reply may take in all; then the client gets 504. A version is unloaded no sooner than this after its
+    last conversation has ended."""
 
     engine_connect_seconds: float = Field(default=5.0, gt=0)
     """How long to wait for an engine to accept a connection or to answer a health check: longer passes a dead engine
@@ -53,6 +57,9 @@ class EngineSettings(Settings):
 
     engine_load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter and to answer the probe."""
+
+    engine_room: int = Field(default=ENGINE_ROOM, ge=1)
+    """Adapter versions that each engine may hold, at most its `--max-cpu-loras`: what would need more is refused."""
 
     @cached_property
     def urls(self) -> tuple[str, ...]:

@@ -1,15 +1,16 @@
-"""Which version new episodes of each agent get, in memory: the hot swap is one re-read of a row."""
+"""Which version new episodes of each agent get, and which engines hold it, in memory: the hot swap is one re-read."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from psycopg import AsyncConnection, OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.domain.adapters import AdapterName
 from core.domain.errors import NotFoundError
 from core.storage.database import Database
-from core.storage.repositories import rollouts
+from core.storage.repositories import residency, rollouts
 from core.storage.repositories.erasures import CHANNEL as ERASED_CHANNEL
 from core.storage.repositories.keys import REVOKED_CHANNEL
 from core.storage.repositories.rollouts import MOVED_CHANNEL, Route
@@ -22,10 +23,15 @@ class RoutingTable:
 
     def __init__(self) -> None:
         self._routes: dict[str, Route] = {}
+        self._proved: Mapping[str, frozenset[AdapterName]] = {}
 
     async def refresh(self, database: Database) -> None:
         async with database.transaction() as session:
             routes = await rollouts.list_routes(session)
+            proved = await residency.list_proved(
+                session
+            )  # after the routes: a version is proved before it is routed to
+        self._proved = proved
         self._routes = {route.agent.name: route for route in routes}
 
     def get(self, agent: str) -> Route:
@@ -33,6 +39,10 @@ class RoutingTable:
         if route is None:
             raise NotFoundError(f"There is no agent {agent!r}.", code="model_not_found", param="model")
         return route
+
+    def is_proved(self, engine_url: str, adapter: AdapterName) -> bool:
+        """Whether that engine holds the version and has answered under it."""
+        return adapter in self._proved.get(engine_url, ())
 
     def all(self) -> list[Route]:
         return [self._routes[name] for name in sorted(self._routes)]

@@ -12,10 +12,17 @@ import structlog
 
 from core.domain.adapters import AdapterName
 from core.domain.canaries import EvaluationKind, EvaluationState
-from core.domain.errors import DamagedAdapterError, EngineError, EngineTimeoutError, EngineUnavailableError
+from core.domain.errors import (
+    DamagedAdapterError,
+    EngineError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    NoRoomError,
+)
 from core.domain.suites import fingerprint, parse_suite
 from core.engine.pool import EnginePool, open_pool
 from core.rollouts.loading import load
+from core.rollouts.room import take_place
 from core.settings import EngineSettings
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, Evaluation
@@ -132,9 +139,9 @@ async def _ask_until(database: Database, pool: EnginePool, held: Session, until:
     try:
         engine = pool.serving(held.agent.base_model)[0]
         async with database.transaction() as session:
-            await adapters.want(session, [engine.client.url], held.version.id, seconds=held.lease_seconds)
+            await take_place(session, pool, held.agent, held.version, [engine.url], seconds=held.lease_seconds)
         await load(engine.client, held.version, held.name)
-    except (EngineUnavailableError, EngineTimeoutError) as error:
+    except (EngineUnavailableError, EngineTimeoutError, NoRoomError) as error:
         raise NotNow(error.message, counts=isinstance(error, EngineTimeoutError)) from error
     except (DamagedAdapterError, EngineError) as error:
         raise Unfit(f"It cannot be loaded: {error.message}") from error

@@ -39,7 +39,7 @@ async def fill(url: str, libpq: str, conversations: int) -> tuple[str, str]:
     """
     engine = connect(url)
     async with Database(engine).transaction() as session:
-        agent, base = await _add_agent(session)
+        agent, base = await add_agent(session, "none")
         secret = new_secret()
         await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.FEEDBACK])
     await engine.dispose()
@@ -52,8 +52,9 @@ async def fill(url: str, libpq: str, conversations: int) -> tuple[str, str]:
     return secret, str(agent.id)
 
 
-async def _add_agent(session: AsyncSession) -> tuple[Agent, AdapterVersion]:
-    agent = Agent(name=AGENT, base_model="none", sampling={}, discount=0.95, max_turns=20, idle_seconds=86400.0)
+async def add_agent(session: AsyncSession, base_model: str) -> tuple[Agent, AdapterVersion]:
+    """The agent `bench` with its base version in service."""
+    agent = Agent(name=AGENT, base_model=base_model, sampling={}, discount=0.95, max_turns=20, idle_seconds=86400.0)
     agent.schedule, agent.learner = {"enabled": False}, {}
     session.add(agent)
     await session.flush()

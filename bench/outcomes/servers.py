@@ -13,9 +13,11 @@ import psutil
 from alembic import command
 
 from cli.up import embedded_postgres, tether
+from core.settings import ENGINE_ROOM
 from core.storage import migrations
 
 START_SECONDS = 60
+NO_ENGINE = "http://127.0.0.1:9"
 
 
 @contextmanager
@@ -32,11 +34,14 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(database_url: str, port: int, folder: Path) -> Iterator[str]:
-    """The address of `python -m service`, without an engine: outcomes need none."""
+def gateway(
+    database_url: str, port: int, folder: Path, *, engine_url: str = NO_ENGINE, room: int = ENGINE_ROOM
+) -> Iterator[str]:
+    """The address of `python -m service`, without an engine unless one is given: outcomes need none."""
     environment = {
         "NOCK_DATABASE_URL": database_url,
-        "NOCK_ENGINE_URLS": "http://127.0.0.1:9",
+        "NOCK_ENGINE_URLS": engine_url,
+        "NOCK_ENGINE_ROOM": str(room),
         "NOCK_PORT": str(port),
         "NOCK_SECRET": "no token of this gateway is worth anything",
         "NOCK_LOG_LEVEL": "WARNING",

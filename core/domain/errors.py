@@ -9,7 +9,8 @@ NockError
 ├── NotFoundError
 ├── GoneError                    it was there and was erased
 ├── ConflictError
-│   └── DamagedAdapterError      the files of a version are not what was registered
+│   ├── DamagedAdapterError      the files of a version are not what was registered
+│   └── NoRoomError              versions that somebody needs hold every place in the engines
 └── EngineError                  the engine answered, but not with a reply
     ├── EngineRefusedError       it says that the request is at fault
     ├── EngineTimeoutError
@@ -65,6 +66,10 @@ class ConflictError(NockError):
 
 class DamagedAdapterError(ConflictError):
     code = "damaged_adapter"
+
+
+class NoRoomError(ConflictError):
+    code = "no_room"
 
 
 class EngineError(NockError):

@@ -44,14 +44,13 @@ class EngineClient:
 
     def __init__(self, url: str, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
         self.url = url
+        self.load_seconds = settings.engine_load_seconds
         self._session = session
         self._settings = settings
         self._reply = aiohttp.ClientTimeout(
             total=settings.engine_timeout_seconds, sock_connect=settings.engine_connect_seconds
         )
-        self._load = aiohttp.ClientTimeout(
-            total=settings.engine_load_seconds, sock_connect=settings.engine_connect_seconds
-        )
+        self._load = aiohttp.ClientTimeout(total=self.load_seconds, sock_connect=settings.engine_connect_seconds)
         self._check = aiohttp.ClientTimeout(total=settings.engine_connect_seconds)
 
     async def is_healthy(self) -> bool:

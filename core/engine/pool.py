@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
 from core.domain.errors import BaseModelNotServedError, EngineError, EngineUnavailableError
 from core.engine.client import EngineClient, EngineModels
-from core.settings import EngineSettings
+from core.settings import ENGINE_ROOM, ENGINE_TIMEOUT_SECONDS, EngineSettings
 
 KEEP_ALIVE_SECONDS = 2.0
 """How long an idle connection is kept. vLLM closes one after 5 s: a request sent on it at that moment would fail."""
@@ -22,6 +22,28 @@ class PooledEngine:
     client: EngineClient
     models: EngineModels | None = None
     in_flight: int = 0
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever brings a version in for a request: those who need the same one wait for it."""
+
+    @property
+    def url(self) -> str:
+        return self.client.url
+
+    def lists(self, adapter: str) -> bool:
+        """Whether it said that it holds the version when it was last looked at."""
+        return self.models is not None and adapter in self.models.adapters
+
+    def forget(self, adapter: str) -> None:
+        """It does not hold the version any more, whatever it said."""
+        if self.models is not None:
+            self.models.adapters.pop(adapter, None)
+
+    async def look(self) -> None:
+        """See whether it is healthy and what it holds."""
+        try:
+            self.models = await self.client.models() if await self.client.is_healthy() else None
+        except EngineError:
+            self.models = None
 
     @contextmanager
     def taken(self) -> Iterator[EngineClient]:
@@ -34,20 +56,21 @@ class PooledEngine:
 
 
 class EnginePool:
-    """The engines of a deployment, grouped by the base model that each reports."""
+    """The engines of a deployment, grouped by the base model that each reports.
 
-    def __init__(self, clients: Sequence[EngineClient]) -> None:
+    Each has `room` for so many versions, and takes `reply_seconds` for one reply at most.
+    """
+
+    def __init__(
+        self, clients: Sequence[EngineClient], *, room: int = ENGINE_ROOM, reply_seconds: float = ENGINE_TIMEOUT_SECONDS
+    ) -> None:
         self.engines = [PooledEngine(client) for client in clients]
+        self.room = room
+        self.reply_seconds = reply_seconds
 
     async def refresh(self) -> None:
         """Look at every engine once."""
-        await asyncio.gather(*(self._look(engine) for engine in self.engines))
-
-    async def _look(self, engine: PooledEngine) -> None:
-        try:
-            engine.models = await engine.client.models() if await engine.client.is_healthy() else None
-        except EngineError:
-            engine.models = None
+        await asyncio.gather(*(engine.look() for engine in self.engines))
 
     @property
     def healthy(self) -> list[PooledEngine]:
@@ -66,12 +89,9 @@ class EnginePool:
             raise BaseModelNotServedError(f"No engine serves the base model {base!r}; served now: {served}.")
         return sorted(found, key=lambda engine: engine.in_flight)
 
-    def all_of(self, base: str) -> list[PooledEngine]:
-        """The same, refusing while any configured engine is down: a version that one cannot load is not promoted."""
-        down = [engine.client.url for engine in self.engines if engine.models is None]
-        if down:
-            raise EngineUnavailableError(f"Not every engine answers: {', '.join(down)}.")
-        return self.serving(base)
+    @property
+    def down(self) -> list[PooledEngine]:
+        return [engine for engine in self.engines if engine.models is None]
 
 
 @asynccontextmanager
@@ -81,4 +101,5 @@ async def open_pool(settings: EngineSettings) -> AsyncIterator[EnginePool]:
     async with aiohttp.ClientSession(
         connector=connector, read_bufsize=2**16, max_line_size=2**16, auto_decompress=False
     ) as session:
-        yield EnginePool([EngineClient(url, session, settings) for url in settings.urls])
+        clients = [EngineClient(url, session, settings) for url in settings.urls]
+        yield EnginePool(clients, room=settings.engine_room, reply_seconds=settings.engine_timeout_seconds)

@@ -18,7 +18,7 @@ from core.rollouts.telling import record
 from core.rollouts.trying import close, end
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Canary, Rollout, RolloutEvent
-from core.storage.repositories import adapters, agents, canaries, conversations, rollouts
+from core.storage.repositories import adapters, agents, canaries, conversations, residency, rollouts
 
 
 async def promote(
@@ -42,7 +42,7 @@ async def promote(
     async with database.transaction() as session:
         await rollouts.lock_rollout(session, version.agent_id)
         check_usable(await adapters.lock_version(session, version.id), name)
-        await adapters.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
+        await residency.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
         evidence = await gathered(session, version) | {"probes": probes, "forced_without": missing}
         return await move(
             session,

@@ -1,18 +1,20 @@
-"""Make each engine hold the versions that it should: load what is missing, unload what nobody needs."""
+"""Make each engine hold the versions that it should: unload what nobody needs, bring in and prove what is missing."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from core.domain.adapters import AdapterName, parse_adapter_name
+from core.domain.adapters import AdapterName
 from core.domain.errors import NockError
-from core.engine.client import EngineModels
 from core.engine.pool import EnginePool, PooledEngine
-from core.rollouts.loading import load
+from core.rollouts.proving import prove_on
+from core.rollouts.unloading import unload_unneeded
 from core.storage.database import Database
 from core.storage.models import AdapterVersion
-from core.storage.repositories import adapters, agents
+from core.storage.repositories import adapters, agents, clock, residency, rollouts
 
 log = structlog.get_logger()
 
@@ -21,44 +23,58 @@ Needed = Mapping[AdapterName, tuple[AdapterVersion, str]]
 
 
 async def reconcile(database: Database, pool: EnginePool) -> None:
-    """One pass over all engines. Run by one process at a time; a version that fails to load stops no other."""
+    """One pass over all engines. Run by one process at a time; neither an engine nor a version that fails stops others.
+
+    What is proved is read before the engines are looked at: so what is proved and not there was lost.
+    """
     async with database.transaction() as session:
-        versions = await adapters.list_needed(session)
+        since = await clock.now(session)
+        versions = await residency.list_needed(session, drain_seconds=pool.reply_seconds)
         names = await adapters.names_of(session, [version.id for version in versions])
         base_of = {agent.id: agent.base_model for agent in await agents.list_agents(session)}
+        proved = await residency.list_proved(session)
     needed = {names[version.id]: (version, base_of[version.agent_id]) for version in versions}
     await pool.refresh()
-    for engine in pool.healthy:
-        assert engine.models is not None
-        held = await _bring_in_line(engine, engine.models, needed, database)
-        async with database.transaction() as session:
-            await adapters.record_residency(session, engine.client.url, held)
+    await asyncio.gather(
+        *(
+            _bring_in_line(database, pool, engine, needed, proved.get(engine.url, ()), since=since)
+            for engine in pool.healthy
+        )
+    )
 
 
-async def _bring_in_line(engine: PooledEngine, models: EngineModels, needed: Needed, database: Database) -> list[UUID]:
-    """Load and unload on one engine; the ids of the versions that it holds afterwards."""
-    held = []
-    for name, (version, base) in needed.items():
-        if base != models.base:
+async def _bring_in_line(
+    database: Database,
+    pool: EnginePool,
+    engine: PooledEngine,
+    needed: Needed,
+    proved: Collection[AdapterName],
+    *,
+    since: datetime,
+) -> None:
+    assert engine.models is not None
+    base = engine.models.base
+    await unload_unneeded(database, pool, engine, keep=needed)
+    held: list[UUID] = []
+    for name, (version, its_base) in needed.items():
+        if its_base != base:
             continue
         try:
-            if str(name) not in models.adapters:
-                await load(engine.client, version, name)
-                log.info("adapter loaded", adapter=str(name), engine=engine.client.url)
+            if name not in proved or not engine.lists(str(name)):
+                await _bring_in(database, engine, base, version, name, lost=name in proved)
             held.append(version.id)
-        except NockError as error:
-            log.error("adapter not loaded", adapter=str(name), engine=engine.client.url, why=error.message)
-    for text in models.adapters:
-        name_or_none = parse_adapter_name(text)
-        if name_or_none is None or name_or_none in needed:
-            continue  # a name that is not of our making is somebody else's to unload
+        except NockError:
+            pass  # said already, and tried again at the next pass
+    async with database.transaction() as session:
+        await residency.record(session, engine.url, held, since=since)
+
+
+async def _bring_in(
+    database: Database, engine: PooledEngine, base: str, version: AdapterVersion, name: AdapterName, *, lost: bool
+) -> None:
+    """No gateway may ask for it between its load and its probe, because it was there before the engine restarted."""
+    if lost:
         async with database.transaction() as session:
-            ours = await adapters.find_version(session, name_or_none)
-            still_unneeded = ours is not None and ours.id not in {v.id for v in await adapters.list_needed(session)}
-        if still_unneeded:
-            try:
-                await engine.client.unload_adapter(text)
-                log.info("adapter unloaded", adapter=text, engine=engine.client.url)
-            except NockError as error:
-                log.error("adapter not unloaded", adapter=text, engine=engine.client.url, why=error.message)
-    return held
+            await residency.note_lacking(session, engine.url, version.id)
+            await rollouts.announce(session)
+    await prove_on(database, engine, base, version, name)

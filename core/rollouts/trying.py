@@ -16,7 +16,7 @@ from core.rollouts.proving import prove
 from core.rollouts.telling import record
 from core.storage.database import Database
 from core.storage.models import Canary, Rollout, RolloutEvent
-from core.storage.repositories import adapters, agents, canaries, rollouts
+from core.storage.repositories import adapters, agents, canaries, residency, rollouts
 
 
 async def begin(
@@ -69,7 +69,7 @@ async def begin(
         session.add(canary)
         await session.flush()
         rollout.canary_id = canary.id
-        await adapters.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
+        await residency.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
         evidence = {"probes": probes, "forced_without": missing, "weight": weight}
         return await _turn(session, rollout, canary, weight, kind="canary", by=by, reason=reason, evidence=evidence)
 

@@ -1,12 +1,13 @@
-"""Eight clients stream without a pause while versions are promoted and rolled back under them: nobody notices.
+"""Eight clients stream without a pause while versions are promoted, tried and rolled back under them: nobody notices.
 
 Replies are greedy, so that what each version says to the same questions is known beforehand, letter by letter.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ CLIENTS = 8
 QUESTIONS = ("Where is my order?", "And when will it come?", "Thank you.")
 FOLLOW_SECONDS = 2.0
 MEET_SECONDS = 120.0
+DRAIN_SECONDS = 5.0
 
 
 @dataclass
@@ -72,27 +74,48 @@ async def test_versions_swapped_under_streaming_clients_fail_no_request_and_mix_
 async def swap(
     gateway: RunningGateway, database: Database, engine: EngineClient, agent: str, spoken: list[Spoken]
 ) -> None:
-    """Promote three versions and go back again and again; what nobody needs is unloaded in between.
+    """Promote and roll back twenty times, with a trial in the middle; what nobody needs is unloaded in between.
 
-    Each stays in service until a client has met it, however slow the machine is.
+    Each version stays until a client has met it, however slow the machine is.
     """
-    moves: list[tuple[str, Callable[[], Awaitable[httpx.Response]]]] = [
-        (f"{agent}@v1", lambda: promote(gateway, f"{agent}@v1")),
-        (f"{agent}@v2", lambda: promote(gateway, f"{agent}@v2")),
-        (f"{agent}@v1", lambda: gateway.admin.post(f"/admin/agents/{agent}/rollback")),
-        (f"{agent}@base", lambda: gateway.admin.post(f"/admin/agents/{agent}/rollback")),
-        (f"{agent}@v3", lambda: promote(gateway, f"{agent}@v3")),
-        (f"{agent}@v1", lambda: promote(gateway, f"{agent}@v1")),
-    ]
-    for stable, move in moves:
-        answer = await move()
+    engines = EnginePool([engine], reply_seconds=DRAIN_SECONDS)
+    versions = cycle((2, 3))
+    there_and_back = [(f"v{next(versions)}", "v1") for _ in range(9)]
+    moves = ["v1", *chain(*there_and_back), "base"]
+    for place, stable in enumerate(moves):
+        since = len(spoken)
+        goes_back = (place > 1 and place % 2 == 0) or stable == "base"
+        answer = await (roll_back(gateway, agent) if goes_back else promote(gateway, f"{agent}@{stable}"))
         assert answer.status_code == 200, answer.text
-        await served_by(gateway, agent, stable)
-        await reconciling.reconcile(database, EnginePool([engine]))
-        moved = time.monotonic()
-        while not any(one.adapters[:1] == [stable] for one in spoken):
-            assert time.monotonic() - moved < MEET_SECONDS
-            await asyncio.sleep(0.05)
+        assert answer.json()["stable"] == f"{agent}@{stable}"
+        await served_by(gateway, agent, f"{agent}@{stable}")
+        await reconciling.reconcile(database, engines)
+        await met(f"{agent}@{stable}", spoken, since)
+        if place == len(moves) // 2:
+            since = len(spoken)
+            await give_share(gateway, f"{agent}@v3", 0.5)
+            await met(f"{agent}@v3", spoken, since)
+            await met(f"{agent}@{stable}", spoken, since)
+            await give_share(gateway, f"{agent}@v3", 0)
+            await reconciling.reconcile(database, engines)
+
+
+async def met(version: str, spoken: list[Spoken], since: int) -> None:
+    """Wait until a client has begun a conversation with that version."""
+    begun = time.monotonic()
+    while not any(one.adapters[:1] == [version] for one in spoken[since:]):
+        assert time.monotonic() - begun < MEET_SECONDS
+        await asyncio.sleep(0.05)
+
+
+async def roll_back(gateway: RunningGateway, agent: str) -> httpx.Response:
+    return await gateway.admin.post(f"/admin/agents/{agent}/rollback", json={"reason": "test"})
+
+
+async def give_share(gateway: RunningGateway, version: str, weight: float) -> None:
+    body = {"weight": weight, "reason": "test", "force": True}
+    answer = await gateway.admin.post(f"/admin/adapters/{version}/canary", json=body)
+    assert answer.status_code == 200, answer.text
 
 
 async def promote(gateway: RunningGateway, version: str) -> httpx.Response:
@@ -183,14 +206,20 @@ def check_transcripts(spoken: list[Spoken], expected: Mapping[str, list[str]]) -
 async def check_rows(database: Database, agent: models.Agent, spoken: list[Spoken]) -> None:
     """Every turn that a client received is there, with its tokens, under the version that the client was told."""
     statement = (
-        select(models.Turn.id, models.AdapterVersion.number, func.octet_length(models.TurnTokens.completion))
+        select(
+            models.Turn.id,
+            models.AdapterVersion.number,
+            func.octet_length(models.TurnTokens.completion),
+            models.Turn.finish_reason,
+        )
         .join(models.Episode, models.Episode.id == models.Turn.episode_id)
         .join(models.AdapterVersion, models.AdapterVersion.id == models.Episode.adapter_id)
         .join(models.TurnTokens, models.TurnTokens.turn_id == models.Turn.id)
         .where(models.Turn.agent_id == agent.id)
     )
     async with database.transaction() as session:
-        rows = {f"turn_{turn.hex}": (number, size) for turn, number, size in await session.execute(statement)}
+        rows = {f"turn_{turn.hex}": rest for turn, *rest in await session.execute(statement)}
+    assert {reason for _, _, reason in rows.values()} <= {"stop", "length"}
     for one in spoken:
         number = 0 if one.adapters[0].endswith("@base") else int(one.adapters[0].rpartition("@v")[2])
         for turn in one.turns:

@@ -70,9 +70,9 @@ class RolloutEvent(WithId):
 
 
 class EngineResidency(Base):
-    """Which engine holds which version, as last seen, or is to hold it until a promotion has moved the pointer.
+    """Which engine holds which version, or is to hold it until a promotion has moved the pointer.
 
-    Rebuilt by looking, so it may be lost.
+    Gateways ask a version only of engines that were seen to hold it. Rebuilt by looking, so it may be lost.
     """
 
     __tablename__ = "engine_residency"
@@ -80,4 +80,5 @@ class EngineResidency(Base):
     engine_url: Mapped[str] = mapped_column(primary_key=True)
     adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapter_versions.id"), primary_key=True)
     seen_at: Mapped[datetime | None]
+    """When it was last seen to hold the version, under which it has answered; None while it does not."""
     wanted_until: Mapped[datetime | None]

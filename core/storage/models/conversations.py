@@ -73,7 +73,7 @@ class Episode(WithId):
     __tablename__ = "episodes"
     __table_args__ = (
         UniqueConstraint("conversation_id", "ordinal"),
-        Index("ix_episodes_open_adapter", "adapter_id", postgresql_where="ended_at IS NULL"),
+        Index("ix_episodes_adapter_id_ended_at", "adapter_id", "ended_at"),
         Index("ix_episodes_canary", "canary_id", "started_at", postgresql_where="canary_id IS NOT NULL"),
     )
 

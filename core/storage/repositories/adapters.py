@@ -1,15 +1,14 @@
-"""Adapter versions, and which engine holds them."""
+"""Adapter versions: found, listed, added, retired."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import BASE_NUMBER, AdapterName, AdapterState
 from core.domain.errors import NotFoundError
-from core.storage.models import AdapterVersion, Agent, Canary, EngineResidency, Episode, Rollout
+from core.storage.models import AdapterVersion, Agent
 
 
 async def find_version(session: AsyncSession, name: AdapterName) -> AdapterVersion | None:
@@ -97,33 +96,6 @@ async def retire_candidates(session: AsyncSession, agent_id: UUID, *, but: UUID)
     )
 
 
-async def list_needed(session: AsyncSession) -> Sequence[AdapterVersion]:
-    """Versions with files that the engines must hold.
-
-    These are the stable and the previous stable one, the one on trial, any with an open episode, and any that is being
-    brought in.
-    """
-    in_rollout = (
-        select(Rollout.agent_id)
-        .join(Canary, Canary.id == Rollout.canary_id, isouter=True)
-        .where(
-            or_(
-                Rollout.stable_id == AdapterVersion.id,
-                Rollout.previous_id == AdapterVersion.id,
-                Canary.adapter_id == AdapterVersion.id,
-            )
-        )
-    )
-    in_episode = select(Episode.id).where(Episode.adapter_id == AdapterVersion.id, Episode.ended_at.is_(None))
-    wanted = select(EngineResidency.adapter_id).where(
-        EngineResidency.adapter_id == AdapterVersion.id, EngineResidency.wanted_until > func.clock_timestamp()
-    )
-    statement = select(AdapterVersion).where(
-        AdapterVersion.number != BASE_NUMBER, or_(in_rollout.exists(), in_episode.exists(), wanted.exists())
-    )
-    return (await session.scalars(statement)).all()
-
-
 async def list_learned(session: AsyncSession) -> Sequence[AdapterVersion]:
     """Versions in service or on trial that a run made."""
     alive = AdapterVersion.state.in_([AdapterState.STABLE, AdapterState.CANARY, AdapterState.CANDIDATE])
@@ -138,32 +110,4 @@ async def note_changed_share(session: AsyncSession, adapter_id: UUID, share: flo
         .where(AdapterVersion.id == adapter_id)
         .values(changed_share=share, changed_share_at=func.clock_timestamp())
         .execution_options(synchronize_session=False)
-    )
-
-
-async def want(session: AsyncSession, engine_urls: Iterable[str], adapter_id: UUID, *, seconds: float) -> None:
-    """Keep whoever reconciles from unloading a version between its load and the move of the pointer."""
-    until = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    for url in engine_urls:
-        await session.execute(
-            insert(EngineResidency)
-            .values(engine_url=url, adapter_id=adapter_id, wanted_until=until)
-            .on_conflict_do_update(index_elements=["engine_url", "adapter_id"], set_={"wanted_until": until})
-        )
-
-
-async def record_residency(session: AsyncSession, engine_url: str, adapter_ids: Iterable[UUID]) -> None:
-    """Write down what an engine was just seen to hold; forget what it does not hold and nobody is loading."""
-    for adapter_id in sorted(set(adapter_ids)):
-        await session.execute(
-            insert(EngineResidency)
-            .values(engine_url=engine_url, adapter_id=adapter_id, seen_at=func.now())
-            .on_conflict_do_update(index_elements=["engine_url", "adapter_id"], set_={"seen_at": func.now()})
-        )
-    await session.execute(
-        delete(EngineResidency).where(
-            EngineResidency.engine_url == engine_url,
-            or_(EngineResidency.seen_at.is_(None), EngineResidency.seen_at < func.now()),
-            or_(EngineResidency.wanted_until.is_(None), EngineResidency.wanted_until < func.clock_timestamp()),
-        )
     )

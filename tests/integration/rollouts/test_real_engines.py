@@ -1,5 +1,6 @@
 """Promotion, rollback and reconciling against engines that really load adapters and answer under them."""
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,12 +11,15 @@ from sqlalchemy import select
 from core.domain.adapters import AdapterName, AdapterState
 from core.domain.errors import ConflictError, DamagedAdapterError
 from core.engine.client import EngineClient
-from core.engine.pool import EnginePool
+from core.engine.pool import EnginePool, open_pool
 from core.rollouts import moving, reconciling
+from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
+from core.storage.repositories import residency
 from tests.fixtures.builders import create_adapter, create_agent, create_conversation, create_episode
 from tests.fixtures.checksums import sha256_of
+from tests.fixtures.engine_process import find_free_port, start_engine, stop_engine, wait_until_healthy
 from tests.fixtures.tiny_model import write_tiny_adapter
 
 Register = Callable[[Path], Awaitable[tuple[AdapterName, models.AdapterVersion]]]
@@ -60,7 +64,7 @@ async def test_a_promoted_version_is_loaded_and_proven_and_a_rollback_leaves_it_
     assert len(changes) == 2
     assert min(changes) > 0.01
 
-    rollout = await moving.roll_back(database, first.agent, by="test", reason="", force=True)
+    rollout = await moving.roll_back(database, first.agent, by="test", reason="")
     assert rollout.stable_id == first_row.id
     assert await loaded(engine) == {str(first), str(second)}
 
@@ -120,3 +124,42 @@ async def test_an_engine_that_lost_its_versions_gets_those_in_use_back_and_gives
         await engine.unload_adapter(name)
     await reconciling.reconcile(database, pool)
     assert await loaded(engine) == needed
+
+
+async def test_an_engine_whose_process_restarted_gets_its_versions_back_proved(
+    database: Database,
+    agent: models.Agent,
+    register: Register,
+    adapter_folders: list[Path],
+    embedded_engine_url: str,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    port, log = find_free_port(), tmp_path / "engine.log"
+    mortal = f"http://127.0.0.1:{port}"
+    settings = EngineSettings(engine_urls=f"{embedded_engine_url},{mortal}")
+    options = ("--served-model-name", "tiny", "--max-lora-rank", "16")
+    name, _ = await register(adapter_folders[0])
+    async with open_pool(settings) as pool:
+        process = start_engine(tiny_model_folder, port, *options, log=log)
+        try:
+            await asyncio.to_thread(wait_until_healthy, mortal, process, log)
+            await moving.promote(database, pool, name, by="test", reason="", force=True)
+            assert await proved_by(database, name) == {embedded_engine_url, mortal}
+            process.kill()
+            process.wait()
+            await reconciling.reconcile(database, pool)  # the other goes on, and nobody waits for this one
+            process = start_engine(tiny_model_folder, port, *options, log=log)
+            await asyncio.to_thread(wait_until_healthy, mortal, process, log)
+            assert await loaded(pool.engines[1].client) == set()
+            await reconciling.reconcile(database, pool)
+            assert await loaded(pool.engines[1].client) == {str(name)}
+            assert await proved_by(database, name) == {embedded_engine_url, mortal}
+        finally:
+            stop_engine(process)
+        await pool.engines[0].client.unload_adapter(str(name))
+
+
+async def proved_by(database: Database, name: AdapterName) -> set[str]:
+    async with database.transaction() as session:
+        return {url for url, names in (await residency.list_proved(session)).items() if name in names}

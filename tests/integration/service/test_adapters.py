@@ -123,12 +123,14 @@ async def test_a_damaged_a_rejected_and_an_unknown_version_are_refused(
     assert (await gateway.admin.post("/admin/adapters/demo@base/reject")).status_code == 409
 
 
-async def test_nothing_is_promoted_while_an_engine_is_down(
+async def test_nothing_is_promoted_while_every_engine_is_down(
     start_gateway: StartGateway, candidate: Path, scripted_engine: ScriptedEngine
 ) -> None:
+    scripted_engine.fault = "away"
     async with start_gateway(f"{scripted_engine.url},http://127.0.0.1:9") as gateway:
         assert await promote(gateway, "demo@v1") == (503, "no_healthy_engine")
-        assert await served_by(gateway) == "demo@base"
+        scripted_engine.fault = None
+        assert await promote(gateway, "demo@v1") == (200, "demo@v1")
 
 
 async def test_rejecting_the_stable_version_goes_back_and_cuts_what_it_serves(
@@ -179,10 +181,12 @@ async def test_a_version_that_was_rolled_back_leaves_the_engine_once_nobody_need
     await promote(gateway, "demo@v1")
     assert await served_by(gateway, "last") == "demo@v1"
     await gateway.admin.post("/admin/agents/demo/rollback")
-    async with open_pool(EngineSettings(engine_urls=scripted_engine.url)) as pool:
+    settings = EngineSettings(engine_urls=scripted_engine.url, engine_timeout_seconds=0.5)
+    async with open_pool(settings) as pool:
         await reconciling.reconcile(database, pool)
         assert list(scripted_engine.adapters) == ["demo@v1"]
         await gateway.chat.post("/conversations/last/close")
+        await asyncio.sleep(0.5)
         await reconciling.reconcile(database, pool)
         assert list(scripted_engine.adapters) == []
 

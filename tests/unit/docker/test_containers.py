@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import (
+    ENGINE_ROOM,
     AdapterStoreSettings,
     DatabaseSettings,
     EngineSettings,
@@ -139,6 +140,17 @@ def test_vllm_takes_its_options() -> None:
 
 def test_both_engines_serve_the_largest_rank_that_a_learner_may_train() -> None:
     assert {options_of(SERVICES[engine]["command"])["--max-lora-rank"] for engine in ENGINES} == {"16"}
+
+
+@pytest.mark.parametrize("room", ["", "5"])
+def test_engines_hold_as_many_versions_as_the_gateway_counts_on(room: str) -> None:
+    services = load_compose({**REQUIRED, "NOCK_ENGINE_ROOM": room})["services"]
+    for engine in ENGINES:
+        assert int(options_of(services[engine]["command"])["--max-cpu-loras"]) == int(room or ENGINE_ROOM)
+
+
+def test_the_embedded_engine_of_a_laptop_has_that_room_too() -> None:
+    assert read_options(["--model", "m"]).max_cpu_loras >= ENGINE_ROOM
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,0 +1,64 @@
+"""Which engines may speak under a version: those that hold it, or one that is given it where all have lost it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from core.domain.adapters import BASE_NUMBER, AdapterName
+from core.domain.errors import EngineError, NockError, NoRoomError
+from core.engine.pool import PooledEngine
+from core.rollouts.proving import prove_on
+from core.rollouts.room import take_place
+from core.rollouts.unloading import unload_unneeded
+from core.storage.repositories import adapters
+from core.storage.repositories.rollouts import Route
+from service.gateway import Gateway
+
+
+async def holders(gateway: Gateway, route: Route, adapter: AdapterName) -> AsyncGenerator[PooledEngine, None]:
+    """One engine after the other, the least loaded first.
+
+    An engine that restarted lacks its versions until the reconciler has brought them back, and is asked for none of
+    them meanwhile while another holds them. Where none does, nobody is made to wait for the reconciler.
+    """
+    serving = gateway.pool.serving(route.agent.base_model)
+    if adapter.number == BASE_NUMBER:
+        for engine in serving:
+            yield engine
+        return
+    proved = [engine for engine in serving if gateway.routing.is_proved(engine.url, adapter)]
+    if not any(engine.lists(str(adapter)) for engine in proved):  # it may have been brought in since the last look
+        await asyncio.gather(*(engine.look() for engine in proved))
+    for engine in proved:
+        if engine.lists(str(adapter)):
+            yield engine
+    if not any(engine.lists(str(adapter)) for engine in proved):  # else those that hold it are busy
+        yield await _bring_in(gateway, route, adapter)
+
+
+async def _bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> PooledEngine:
+    """Have one engine load it and prove it, once for all who wait; the next engine where that fails."""
+    failed: NockError | None = None
+    for engine in gateway.pool.serving(route.agent.base_model):
+        async with engine.loading:
+            if gateway.routing.is_proved(engine.url, adapter) and engine.lists(str(adapter)):
+                return engine
+            try:
+                await _prove_on(gateway, route, engine, adapter)
+                return engine
+            except NoRoomError:
+                raise
+            except NockError as error:
+                failed = error
+    raise EngineError(f"No engine could be given {adapter}.") from failed
+
+
+async def _prove_on(gateway: Gateway, route: Route, engine: PooledEngine, adapter: AdapterName) -> None:
+    pool = gateway.pool
+    async with gateway.database.transaction() as session:
+        version = await adapters.get_version(session, adapter)
+        await take_place(session, pool, route.agent, version, [engine.url], seconds=pool.reply_seconds)
+    if engine.models is not None and len(engine.models.adapters) >= pool.room:
+        await unload_unneeded(gateway.database, pool, engine)
+    await prove_on(gateway.database, engine, route.agent.base_model, version, adapter)
+    await gateway.routing.refresh(gateway.database)
+    await engine.look()
