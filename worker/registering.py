@@ -10,11 +10,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.adapters import AdapterName, AdapterState
+from core.domain.canaries import EvaluationKind
 from core.domain.erasure import BARRING, ErasurePolicy, strictest
 from core.rollouts.loading import WEIGHTS
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
-from core.storage.repositories import adapters, agents, learner, replay, rewards, turns
+from core.storage.repositories import adapters, agents, evaluations, learner, replay, rewards, turns
 from worker.adapters.folders import publish, remove, seal
 from worker.adapters.places import Places
 from worker.lease import LeaseLostError
@@ -54,6 +55,8 @@ async def register(
                 session, run.id, holder=holder, state=RunState.SUCCEEDED, reason=None, progress=1.0, **ended
             ):
                 raise LeaseLostError("another worker has the run")
+            if version.state is AdapterState.CANDIDATE:
+                await evaluations.queue(session, agent.id, version.id, EvaluationKind.OFFLINE)
             await _follow_up(session, agent, taught)
     except LeaseLostError:
         await asyncio.to_thread(remove, published)

@@ -11,7 +11,8 @@ from core.domain.errors import NotFoundError
 from core.domain.keys import Key
 from core.rollouts import moving
 from core.storage.models import AdapterVersion
-from core.storage.repositories import adapters, agents, rollouts
+from core.storage.repositories import adapters, agents, evaluations, rollouts
+from service.adapters.evidence import show_evaluation
 from service.adapters.lineage import show_lineage
 from service.adapters.schemas import AdapterOut, Adapters, LineageOut, PromoteIn, RejectIn, RollBackIn, RolloutOut
 from service.bodies import StrictRoute
@@ -110,6 +111,7 @@ async def _show_rollout(session: AsyncSession, agent: str) -> RolloutOut:
 async def _show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
     names = await adapters.names_of(session, [row for row in (version.id, version.parent_id) if row])
     name = names[version.id]
+    looks = {kind.value: show_evaluation(row) for kind, row in (await evaluations.newest(session, version.id)).items()}
     return AdapterOut(
         adapter=str(name),
         agent=name.agent,
@@ -118,7 +120,7 @@ async def _show(session: AsyncSession, version: AdapterVersion) -> AdapterOut:
         run_id=ids.public(ids.Prefix.RUN, version.run_id) if version.run_id else None,
         path=version.path,
         sha256=version.sha256,
-        evidence=version.evidence,
+        evidence=(version.evidence or {}) | looks or None,
         changed_share=version.changed_share,
         taught_by_erased=version.taught_by_erased,
         created_at=version.created_at,

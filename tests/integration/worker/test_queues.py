@@ -11,6 +11,8 @@ from worker.waiting import waiting_messages
 TASKS = {
     "learning.dispatch": "cpu",
     "learning.step": "gpu",
+    "evaluation.dispatch": "cpu",
+    "evaluation.step": "gpu",
     "episodes.close_idle": "cpu",
     "outcomes.settle_due": "cpu",
     "rollout.reconcile": "cpu",
@@ -43,6 +45,7 @@ def test_beat_ticks_at_its_times_and_no_tick_outlives_the_next(app: Celery) -> N
     schedule = {name: (entry["task"], entry["schedule"]) for name, entry in app.conf.beat_schedule.items()}
     assert schedule == {
         "learning.dispatch": ("learning.dispatch", 2.0),
+        "evaluation.dispatch": ("evaluation.dispatch", 2.0),
         "episodes.close_idle": ("episodes.close_idle", 10.0),
         "outcomes.settle_due": ("outcomes.settle_due", 10.0),
         "rollout.reconcile": ("rollout.reconcile", 5.0),
