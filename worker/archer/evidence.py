@@ -15,7 +15,7 @@ from worker.archer.config import ArcherConfig
 from worker.archer.fresh import say_anew
 from worker.archer.importance import summed_log_ratios
 from worker.archer.judging import CrossFit, Replies, Turns, returns_of
-from worker.archer.off_policy import cumulative_weights, doubly_robust, gains_by_place, weighted_doubly_robust
+from worker.archer.off_policy import cumulative_weights, gains_by_place, trust_judge, weighted_doubly_robust
 from worker.archer.returns import explained_variance
 from worker.archer.spoken import read_spoken
 from worker.archer.token_reader import TokenReader
@@ -34,12 +34,14 @@ class Evidence:
     unit: Int[Tensor, "conversations"]
     logged: Float[Tensor, "conversations"]
     """What came."""
-    doubly_robust: Float[Tensor, "conversations"]
-    """Its part in the doubly robust estimate, less what came: the mean is the difference."""
+    difference: Float[Tensor, "conversations"]
+    """Its part in the estimate, less what came: the mean is the difference to whoever held the conversations."""
     fitted: Float[Tensor, "conversations"]
-    """The judge's value of its first place, less what came."""
+    """The judges' value of its first place for the policy, less that for the one which held the conversations."""
     gains: Float[Tensor, "conversations places"]
     """What the policy's own reply at each place brings, where the logged policy goes on from there."""
+    trust: float
+    """How far the judges are believed: 1 is the doubly robust estimate, 0 importance sampling alone."""
     weight: Float[Tensor, "conversations"]
     """Of the whole conversation."""
     truncated_share: float
@@ -75,8 +77,8 @@ def gather_evidence(
 ) -> Evidence:
     """Weigh the actor's policy by whole conversations that others held, each with its log-probs.
 
-    `units` names whose each conversation is; those of one unit are judged by the same judge and counted together. Of the
-    config only the bounds on what is read at once are taken: how a version was trained does not judge it.
+    `units` names whose each conversation is; those of one unit are judged by the same judge and counted together. Of
+    the config only the bounds on what is read at once are taken: how a version was trained does not judge it.
     """
     turns = as_whole_conversations(transitions)
     generator = torch.Generator().manual_seed(seed)
@@ -97,15 +99,19 @@ def gather_evidence(
     )
     judged, own = judges.judge_policy(), judges.judge_logged()
     on_progress(1.0)
-    paid, v, own_v = places.padded(reward), places.padded(judged.v), places.padded(own.v)
+    paid, v = places.padded(reward), places.padded(judged.v)
+    came = paid.sum(dim=1)
+    gains = gains_by_place(paid, weight)
+    robust = weighted_doubly_robust(paid, weight, places.padded(judged.q), v) - came
+    trust = trust_judge(gains.sum(dim=1), robust, unit)
     return Evidence(
         conversations=names,
         unit=unit,
-        logged=paid.sum(dim=1),
-        doubly_robust=weighted_doubly_robust(paid, weight, places.padded(judged.q), v)
-        - doubly_robust(paid, torch.ones_like(weight), places.padded(own.q), own_v),
-        fitted=v[:, 0] - own_v[:, 0],
-        gains=gains_by_place(paid, weight, own_v),
+        logged=came,
+        difference=gains.sum(dim=1) + trust * (robust - gains.sum(dim=1)),
+        fitted=v[:, 0] - places.padded(own.v)[:, 0],
+        gains=gains,
+        trust=trust,
         weight=weight[:, -1],
         truncated_share=(weight[:, -1] < log_ratio.sum(dim=1).exp()).double().mean().item(),
         explained_variance=explained_variance(own.q, returns_of(judges.turns)),
@@ -122,7 +128,7 @@ def _hear(
     generator: torch.Generator,
     on_progress: Callable[[float], None],
 ) -> Heard:
-    """Everything that takes a model: the policy's log-probs, a few replies of its own, and the base model's features."""
+    """All that takes a model: the policy's log-probs, a few replies of its own, and the base model's features."""
     reading = ArcherConfig(
         critic_reader="policy",
         critic_encoding="joint",

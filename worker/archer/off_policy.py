@@ -39,9 +39,19 @@ def cumulative_weights(log_ratio: Float[Tensor, "conversations places"]) -> Floa
     return log_ratio.cumsum(dim=1).exp().clamp(max=math.sqrt(len(log_ratio)))
 
 
-def self_normalised(weight: Float[Tensor, "conversations places"]) -> Float[Tensor, "conversations places"]:
-    """w_t / mean_i w_t: weights of mean one at each place. Precup et al. 2000."""
-    return weight / weight.mean(dim=0)
+def weighted_mean_parts(
+    weight: Float[Tensor, "conversations *places"], value: Float[Tensor, "conversations *places"]
+) -> Float[Tensor, "conversations *places"]:
+    """Each conversation's part in a self-normalised mean.
+
+        x̄ + w_i / w̄ (x_i - x̄)        x̄ = Σ_i w_i x_i / Σ_i w_i
+
+    Their mean is x̄, and they vary as x̄ does from sample to sample (its influence function): intervals come from them.
+    A bias that goes with n, for much less noise than weights that sum to something else each time.
+    """
+    share = weight / weight.mean(dim=0)
+    mean = (share * value).mean(dim=0)
+    return mean + share * (value - mean)
 
 
 def surprises(
@@ -76,35 +86,36 @@ def weighted_doubly_robust(
     q: Float[Tensor, "conversations places"],
     v: Float[Tensor, "conversations places"],
 ) -> Float[Tensor, "conversations"]:
-    """The same with weights that sum to n at each place, as each conversation's part in it.
-
-        x_i = V_0 + Σ_t [ δ̄_t + w_it / w̄_t (δ_it - δ̄_t) ]        δ̄_t = Σ_i w_it δ_it / Σ_i w_it
-
-    The mean of x is Σ_t δ̄_t + mean V_0, the weighted estimator of Thomas & Brunskill 2016: a bias that goes with n for
-    much less noise. How x varies is how the estimate does (its influence function), so intervals come from x.
-    """
-    weight = self_normalised(weight)
-    surprise = surprises(reward, q, v)
-    mean = (weight * surprise).mean(dim=0)
-    return v[:, 0] + (mean + weight * (surprise - mean)).sum(dim=1)
+    """The same with self-normalised weights at each place: V_0 + Σ_t of δ_t's parts. Thomas & Brunskill 2016."""
+    return v[:, 0] + weighted_mean_parts(weight, surprises(reward, q, v)).sum(dim=1)
 
 
 def gains_by_place(
-    reward: Float[Tensor, "conversations places"],
-    weight: Float[Tensor, "conversations places"],
-    v: Float[Tensor, "conversations places"],
+    reward: Float[Tensor, "conversations places"], weight: Float[Tensor, "conversations places"]
 ) -> Float[Tensor, "conversations places"]:
     """What the policy's own reply at each place brings, where the logged policy goes on from there.
 
-        (w_t - w_{t-1}) (G_t - V_t)        G_t = Σ_{k≥t} r_k,   w_{-1} = 1,   weights self-normalised
+        mean of G_t by w_t, less that by w_{t-1}        G_t = Σ_{k≥t} r_k,   w_{-1} = 1
 
-    Their sum over places estimates the whole difference of returns: the performance difference of Kakade & Langford
-    2002, telescoped. V is a baseline alone; any function of the state leaves the mean as it is.
+    The performance difference of Kakade & Langford 2002, place by place, with what came in place of a judge. The sum
+    over the places telescopes: it is weighted per-decision importance sampling less what came.
     """
-    weight = self_normalised(weight)
     before = torch.cat([torch.ones_like(weight[:, :1]), weight[:, :-1]], dim=1)
     to_come = reward.flip(1).cumsum(dim=1).flip(1)
-    return (weight - before) * (to_come - v)
+    return weighted_mean_parts(weight, to_come) - weighted_mean_parts(before, to_come)
+
+
+def trust_judge(
+    without: Float[Tensor, "conversations"], judged: Float[Tensor, "conversations"], unit: Int[Tensor, "conversations"]
+) -> float:
+    """How far the judge is trusted: the β in [0, 1] with which without + β (judged - without) varies least.
+
+    With right ratios each β estimates the same; a judge that knows little adds noise, and is left out so far. A judge
+    that is chosen by the variance it leaves: Farajtabar et al. 2018, for a scale of one judge.
+    """
+    plain, change = _by_unit(without, unit), _by_unit(judged - without, unit)
+    size = change.square().sum()
+    return float((-(plain @ change) / size).clamp(0, 1)) if size > 0 else 0.0
 
 
 def estimate(value: Float[Tensor, "conversations"], unit: Int[Tensor, "conversations"]) -> Estimate:
@@ -114,14 +125,14 @@ def estimate(value: Float[Tensor, "conversations"], unit: Int[Tensor, "conversat
 
     Conversations of one end user are no news of each other. Normal, by the values' influence; infinite for one unit.
     """
-    mean = value.mean()
-    units, place = torch.unique(unit, return_inverse=True)
-    together = value.new_zeros(len(units)).index_add(0, place, value - mean)
-    if len(units) < 2:
-        return Estimate(mean.item(), -math.inf, math.inf)
-    spread = math.sqrt(len(units) / (len(units) - 1) * together.square().sum().item()) / len(value)
+    mean = value.mean().item()
+    together = _by_unit(value, unit)
+    units = len(together)
+    if units < 2:
+        return Estimate(mean, -math.inf, math.inf)
+    spread = math.sqrt(units / (units - 1) * together.square().sum().item()) / len(value)
     reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread
-    return Estimate(mean.item(), mean.item() - reach, mean.item() + reach)
+    return Estimate(mean, mean - reach, mean + reach)
 
 
 def effective_units(weight: Float[Tensor, "conversations"], unit: Int[Tensor, "conversations"]) -> float:
@@ -131,3 +142,9 @@ def effective_units(weight: Float[Tensor, "conversations"], unit: Int[Tensor, "c
     """
     units, place = torch.unique(unit, return_inverse=True)
     return effective_sample_size(weight.new_zeros(len(units)).index_add(0, place, weight)).item()
+
+
+def _by_unit(value: Float[Tensor, "conversations"], unit: Int[Tensor, "conversations"]) -> Float[Tensor, "units"]:
+    """Σ_{i∈u} (x_i - x̄)."""
+    units, place = torch.unique(unit, return_inverse=True)
+    return value.new_zeros(len(units)).index_add(0, place, value - value.mean())

@@ -36,12 +36,12 @@ def segments_of(evidence: Evidence, tags: Sequence[Mapping[str, object]], length
             "later": _part(evidence, evidence.gains[:, 1:].sum(dim=1), everything),
         },
         "turns": {
-            name: _part(evidence, evidence.doubly_robust, torch.tensor(places))
+            name: _part(evidence, evidence.difference, torch.tensor(places))
             for name, places in by_length.items()
             if places
         },
         "tags": {
-            name: _part(evidence, evidence.doubly_robust, torch.tensor(places))
+            name: _part(evidence, evidence.difference, torch.tensor(places))
             for name, places in sorted(tagged.items())
             if len(torch.unique(evidence.unit[places])) >= FLOOR
         },

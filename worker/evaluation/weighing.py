@@ -14,7 +14,7 @@ from core.domain.tokens import Tokens
 from core.storage.models.base import Json
 from worker.archer.config import ArcherConfig
 from worker.archer.evidence import Evidence, gather_evidence
-from worker.archer.off_policy import Estimate, effective_units, estimate
+from worker.archer.off_policy import effective_units, estimate
 from worker.archer.types import Transition
 from worker.evaluation.segments import segments_of
 from worker.evaluation.verdict import FLOOR, MARGIN, Bounds, decide
@@ -90,7 +90,7 @@ def describe(evidence: Evidence) -> tuple[EvaluationState, str, Json]:
     """The verdict and the figures behind it."""
     effective = effective_units(evidence.weight, evidence.unit)
     spread = evidence.logged.std().item() if len(evidence.logged) > 1 else 0.0
-    difference = estimate(evidence.doubly_robust, evidence.unit)
+    difference = estimate(evidence.difference, evidence.unit)
     state, reason = decide(
         Bounds(difference.low, difference.high),
         effective=effective,
@@ -106,21 +106,17 @@ def describe(evidence: Evidence) -> tuple[EvaluationState, str, Json]:
             "floor": FLOOR,
             "margin": MARGIN * spread,
             "logged": {**estimate(evidence.logged, evidence.unit)._asdict(), "spread": spread},
-            "difference": shown(difference) if is_enough else None,
-            "fitted_q": shown(estimate(evidence.fitted, evidence.unit)) if is_enough else None,
+            "difference": difference._asdict() if is_enough else None,
+            "fitted_q": evidence.fitted.mean().item() if is_enough else None,
             "truncated_share": evidence.truncated_share,
             "judge": {
+                "trust": evidence.trust,
                 "explained_variance": evidence.explained_variance,
                 "penalty": evidence.penalty,
                 "replies": evidence.replies,
             },
         },
     )
-
-
-def shown(found: Estimate) -> Json:
-    """An estimate as figures have it."""
-    return found._asdict()
 
 
 def _turns(weighing: Weighing, generation_prompt: tuple[int, ...]) -> list[Transition]:

@@ -13,9 +13,10 @@ from worker.archer.off_policy import (
     effective_units,
     estimate,
     gains_by_place,
-    self_normalised,
     surprises,
+    trust_judge,
     weighted_doubly_robust,
+    weighted_mean_parts,
 )
 
 
@@ -29,9 +30,14 @@ def test_no_weight_is_above_the_root_of_their_number():
     assert cumulative_weights(log_ratio)[0].tolist() == pytest.approx([2.0, 2.0])
 
 
-def test_self_normalised_weights_have_mean_one_at_each_place():
-    weight = self_normalised(tensor([[1.0, 3.0], [3.0, 1.0]]))
-    assert weight.tolist() == [[0.5, 1.5], [1.5, 0.5]]
+def test_parts_of_a_weighted_mean_by_hand():
+    # The weighted mean is (1·2 + 3·6) / 4 = 5; the shares are 1/2 and 3/2.
+    parts = weighted_mean_parts(tensor([1.0, 3.0]), tensor([2.0, 6.0]))
+    assert parts.tolist() == [5 - 0.5 * 3, 5 + 1.5 * 1]
+
+
+def test_with_weights_of_one_each_part_is_what_it_is():
+    assert weighted_mean_parts(torch.ones(2), tensor([2.0, 6.0])).tolist() == [2.0, 6.0]
 
 
 def test_a_surprise_is_what_came_beyond_q():
@@ -86,19 +92,34 @@ def test_wrong_ratios_and_a_wrong_q_make_it_wrong():
     assert abs(doubly_robust(world.reward, one, none, none).mean().item() - value(OTHER)) > 0.1
 
 
-def test_gains_of_the_places_add_up_to_the_difference_with_any_baseline():
+def test_gains_of_the_places_add_up_to_importance_sampling_less_what_came():
     world = all_conversations()
-    weight = cumulative_weights(world.log_ratio)
-    for baseline in (torch.zeros_like(world.reward), true_v(LOGGED, world)):
-        gains = gains_by_place(world.reward, weight, baseline)
-        assert gains.sum(dim=1).mean().item() == pytest.approx(value(OTHER) - value(LOGGED))
+    weight, none = cumulative_weights(world.log_ratio), torch.zeros_like(world.reward)
+    together = gains_by_place(world.reward, weight).sum(dim=1)
+    sampled = weighted_doubly_robust(world.reward, weight, none, none) - world.reward.sum(dim=1)
+    assert torch.allclose(together, sampled)
+    assert together.mean().item() == pytest.approx(value(OTHER) - value(LOGGED))
 
 
 def test_the_first_gain_is_of_the_other_first_reply_alone():
     world = all_conversations()
-    gains = gains_by_place(world.reward, cumulative_weights(world.log_ratio), torch.zeros_like(world.reward))
+    gains = gains_by_place(world.reward, cumulative_weights(world.log_ratio))
     only_first = value((OTHER[0], *LOGGED[1:])) - value(LOGGED)
     assert gains[:, 0].mean().item() == pytest.approx(only_first)
+
+
+def test_a_judge_that_takes_all_noise_away_is_trusted_and_one_that_adds_some_is_not():
+    noise, unit = tensor([1.0, -1.0, 2.0, -2.0]), torch.arange(4)
+    assert trust_judge(noise, torch.zeros(4), unit) == 1.0
+    assert trust_judge(noise, noise / 2, unit) == 1.0
+    assert trust_judge(noise, 2 * noise, unit) == 0.0
+    assert trust_judge(noise, -noise, unit) == 0.5
+    assert trust_judge(noise, noise, unit) == 0.0
+
+
+def test_noise_that_an_end_users_conversations_cancel_counts_for_nothing_in_the_trust():
+    unit = tensor([0, 0, 1, 1])
+    assert trust_judge(tensor([1.0, 1.0, -1.0, -1.0]), tensor([9.0, -9.0, 5.0, -5.0]), unit) == 1.0
 
 
 def test_an_interval_by_hand():
