@@ -14,12 +14,32 @@ from worker.archer.actor import Actor
 from worker.archer.config import ArcherConfig
 from worker.archer.fresh import say_anew
 from worker.archer.importance import summed_log_ratios
-from worker.archer.judging import CrossFit, Replies, Turns, returns_of
-from worker.archer.off_policy import cumulative_weights, gains_by_place, trust_judge, weighted_doubly_robust
+from worker.archer.judging import FOLDS, CrossFit, Replies, Turns, returns_of
+from worker.archer.off_policy import (
+    Estimate,
+    cumulative_weights,
+    effective_units,
+    estimate,
+    gains_by_place,
+    trust_judge,
+    weighted_doubly_robust,
+)
 from worker.archer.returns import explained_variance
 from worker.archer.spoken import read_spoken
 from worker.archer.token_reader import TokenReader
 from worker.archer.types import Transition, TransitionError
+
+LEAST = 2.0 * FOLDS
+"""Effective units below which nothing is judged: a few conversations would be all that a judge hears of the policy."""
+
+
+class NothingInCommonError(ValueError):
+    """The conversations say next to nothing of the policy."""
+
+    def __init__(self, effective: float) -> None:
+        super().__init__(f"The conversations are worth {effective:.1f} units to the policy.")
+        self.effective = effective
+
 
 STATES, REPLIES = 64, 4
 """Places at which the policy is asked what it would say, and how often at each."""
@@ -44,6 +64,10 @@ class Evidence:
     """How far the judges are believed: 1 is the doubly robust estimate, 0 importance sampling alone."""
     weight: Float[Tensor, "conversations"]
     """Of the whole conversation."""
+    effective: float
+    """How many equally weighted units the conversations are worth."""
+    covered: Estimate
+    """The mean weight of whole conversations, 1 where the logged ones hold all that the policy would say."""
     truncated_share: float
     """Of the conversations, those whose weight was cut."""
     explained_variance: float | None
@@ -90,6 +114,9 @@ def gather_evidence(
     unit = torch.tensor([number[units[name]] for name in names])
     log_ratio = places.padded(heard.log_ratio)
     weight = cumulative_weights(log_ratio)
+    effective = effective_units(weight[:, -1], unit)
+    if effective < LEAST:
+        raise NothingInCommonError(effective)
     before = torch.cat([torch.ones_like(weight[:, :1]), weight[:, :-1]], dim=1)
     of_turn = unit[places.row]
     judges = CrossFit(
@@ -113,6 +140,8 @@ def gather_evidence(
         gains=gains,
         trust=trust,
         weight=weight[:, -1],
+        effective=effective,
+        covered=estimate(weight[:, -1], unit),
         truncated_share=(weight[:, -1] < log_ratio.sum(dim=1).exp()).double().mean().item(),
         explained_variance=explained_variance(own.q, returns_of(judges.turns)),
         penalty=max(judges.penalties.values()),

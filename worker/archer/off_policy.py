@@ -141,7 +141,9 @@ def effective_units(weight: Float[Tensor, "conversations"], unit: Int[Tensor, "c
     With the weights of whole conversations, which are the furthest apart.
     """
     units, place = torch.unique(unit, return_inverse=True)
-    return effective_sample_size(weight.new_zeros(len(units)).index_add(0, place, weight)).item()
+    together = weight.new_zeros(len(units)).index_add(0, place, weight)
+    # In units of the largest, since squares of very small weights would all be zero.
+    return effective_sample_size(together / together.max()).item() if together.max() > 0 else 0.0
 
 
 def _by_unit(value: Float[Tensor, "conversations"], unit: Int[Tensor, "conversations"]) -> Float[Tensor, "units"]:

@@ -69,7 +69,13 @@ async def draw(
     told = [history for history in read.histories if history.is_finished]
     by_stable = [each for each in told if all(episode.adapter_id == stable_id for episode in each.episodes)]
     tokens = await load_tokens(session, [turn.id for history in by_stable for turn in history.turns])
-    unusable = Counter({Unusable.OTHER_VERSION: len(told) - len(by_stable)})
+    # Those of which no turn may teach anybody were drawn and never read.
+    unusable = Counter(
+        {
+            Unusable.OTHER_VERSION: len(told) - len(by_stable),
+            Unusable.NO_LOG_PROBS: len(read.drawn.parts) - len(told),
+        }
+    )
     usable: list[History] = []
     for history in by_stable:
         reason = _reason_against(history, tokens, configuration)

@@ -6,6 +6,10 @@ from core.domain.canaries import EvaluationState
 
 FLOOR = 50.0
 """Effective number of end users below which nothing is concluded, and no interval is shown."""
+COVERED = 0.9
+"""Share of what a version would say that the logged conversations must hold, as far as their weights can tell. The mean
+weight is 1 if they hold all. Where they never say what the version mostly would, weights are small and alike, and look
+like many."""
 MARGIN = 0.2
 """What still passes as no worse, in standard deviations of what conversations bring: a small effect to Cohen 1988."""
 
@@ -26,12 +30,24 @@ def too_few(conversations: int, units: int) -> str:
     )
 
 
-def decide(difference: Bounds, *, effective: float, spread: float) -> tuple[EvaluationState, str]:
-    """The state, and the sentence that says why. `spread` is the standard deviation of what conversations brought."""
+def too_different(effective: float) -> str:
+    """Why nothing is concluded where next to nothing that was said is anything that the version would say."""
+    return (
+        f"The conversations are worth {effective:.0f} end users to it, {FLOOR:.0f} are needed: it speaks too "
+        "differently from the stable version."
+    )
+
+
+def decide(difference: Bounds, *, effective: float, covered: float, spread: float) -> tuple[EvaluationState, str]:
+    """The state, and the sentence that says why.
+
+    `covered` is the upper bound of the weights' mean, `spread` the standard deviation of what conversations brought.
+    """
     if effective < FLOOR:
+        return EvaluationState.UNDECIDED, too_different(effective)
+    if covered < COVERED:
         return EvaluationState.UNDECIDED, (
-            f"The conversations are worth {effective:.0f} end users to it, {FLOOR:.0f} are needed: it speaks too "
-            "differently from the stable version."
+            f"The conversations hold at most {covered:.0%} of what it would say: the rest is not known."
         )
     if spread == 0:
         return EvaluationState.UNDECIDED, "All conversations were rewarded alike: no version is better than another."

@@ -13,11 +13,11 @@ from core.domain.canaries import EvaluationState
 from core.domain.tokens import Tokens
 from core.storage.models.base import Json
 from worker.archer.config import ArcherConfig
-from worker.archer.evidence import Evidence, gather_evidence
-from worker.archer.off_policy import effective_units, estimate
+from worker.archer.evidence import Evidence, NothingInCommonError, gather_evidence
+from worker.archer.off_policy import estimate
 from worker.archer.types import Transition
 from worker.evaluation.segments import segments_of
-from worker.evaluation.verdict import FLOOR, MARGIN, Bounds, decide
+from worker.evaluation.verdict import COVERED, FLOOR, MARGIN, Bounds, decide, too_different
 from worker.replay.histories import History
 from worker.replay.outliers import Fences
 from worker.replay.transitions import lessons_of
@@ -69,15 +69,19 @@ def _weigh(weighing: Weighing, on_progress: Callable[[float], None]) -> Weighed:
     actor = load_actor(weighing.model, weighing.config, weighing.adapter, device=weighing.device, seed=weighing.seed)
     for turn in turns:
         actor.check_vocabulary(turn.prompt_ids + turn.completion_ids)
-    evidence = gather_evidence(
-        actor,
-        turns,
-        weighing.units,
-        weighing.config,
-        user_prompt=user_prompt_of(tokenizer),
-        seed=weighing.seed,
-        on_progress=on_progress,
-    )
+    try:
+        evidence = gather_evidence(
+            actor,
+            turns,
+            weighing.units,
+            weighing.config,
+            user_prompt=user_prompt_of(tokenizer),
+            seed=weighing.seed,
+            on_progress=on_progress,
+        )
+    except NothingInCommonError as error:
+        found = {"effective_sample_size": error.effective, "floor": FLOOR}
+        return Weighed(EvaluationState.UNDECIDED, too_different(error.effective), found)
     state, reason, figures = describe(evidence)
     tags = [each.conversation.tags for each in weighing.histories]
     lengths = [len(each.turns) for each in weighing.histories]
@@ -88,26 +92,27 @@ def _weigh(weighing: Weighing, on_progress: Callable[[float], None]) -> Weighed:
 
 def describe(evidence: Evidence) -> tuple[EvaluationState, str, Json]:
     """The verdict and the figures behind it."""
-    effective = effective_units(evidence.weight, evidence.unit)
     spread = evidence.logged.std().item() if len(evidence.logged) > 1 else 0.0
     difference = estimate(evidence.difference, evidence.unit)
     state, reason = decide(
         Bounds(difference.low, difference.high),
-        effective=effective,
+        effective=evidence.effective,
+        covered=evidence.covered.high,
         spread=spread,
     )
-    is_enough = effective >= FLOOR
+    is_enough = evidence.effective >= FLOOR and evidence.covered.high >= COVERED
     return (
         state,
         reason,
         {
             "units": int(evidence.unit.max()) + 1,
-            "effective_sample_size": effective,
+            "effective_sample_size": evidence.effective,
             "floor": FLOOR,
             "margin": MARGIN * spread,
             "logged": {**estimate(evidence.logged, evidence.unit)._asdict(), "spread": spread},
             "difference": difference._asdict() if is_enough else None,
             "fitted_q": evidence.fitted.mean().item() if is_enough else None,
+            "covered": evidence.covered._asdict(),
             "truncated_share": evidence.truncated_share,
             "judge": {
                 "trust": evidence.trust,

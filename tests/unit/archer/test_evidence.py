@@ -1,5 +1,6 @@
 """Logged conversations weighed for a policy that a tiny model speaks."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import torch
 from tests.fixtures.transitions import turn
 from worker.archer.actor import Actor
 from worker.archer.config import ArcherConfig
-from worker.archer.evidence import REPLIES, STATES, Evidence, as_whole_conversations, gather_evidence
+from worker.archer.evidence import (
+    REPLIES,
+    STATES,
+    Evidence,
+    NothingInCommonError,
+    as_whole_conversations,
+    gather_evidence,
+)
 from worker.archer.importance import summed_log_ratios
 from worker.archer.off_policy import effective_units, estimate
 from worker.archer.presets import PRESETS
@@ -132,3 +140,24 @@ def test_a_reply_without_log_probs_is_refused(actor, logged):
     silent = [replace(logged[0], trains_actor=False, behaviour_logprobs=()), *logged[1:]]
     with pytest.raises(TransitionError, match="episode '0'"):
         gather_evidence(actor, silent, alone(silent), ArcherConfig())
+
+
+def test_conversations_that_hold_none_of_what_the_policy_would_say_are_refused(actor, logged):
+    as_if_certain = [
+        replace(each, completion_ids=(each.completion_ids[0],) * 200, behaviour_logprobs=(0.0,) * 200)
+        for each in logged
+    ]
+    with pytest.raises(NothingInCommonError, match=r"worth \d.\d units"):
+        gather_evidence(actor, as_if_certain, alone(as_if_certain), ArcherConfig())
+
+
+def test_the_mean_weight_says_how_much_of_the_policy_was_logged(at_home, actor, logged):
+    assert at_home.covered == pytest.approx((1.0, 1.0, 1.0), abs=1e-3)
+    # Each reply logged as ten times as likely as it was: a tenth of the policy, and no weight differs from another.
+    inflated = [
+        replace(each, behaviour_logprobs=(each.behaviour_logprobs[0] + math.log(10), *each.behaviour_logprobs[1:]))
+        for each in logged
+        if each.behaviour_logprobs[0] < -math.log(10)
+    ]
+    evidence = gather_evidence(actor, inflated, alone(inflated), ArcherConfig())
+    assert evidence.covered.high < 0.2

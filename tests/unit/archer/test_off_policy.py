@@ -142,3 +142,5 @@ def test_effective_units_by_hand():
     assert effective_units(tensor([1.0, 1.0, 1.0, 1.0]), tensor([0, 1, 2, 3])) == 4.0
     assert effective_units(tensor([1.0, 1.0, 2.0]), tensor([0, 0, 1])) == 2.0
     assert effective_units(tensor([3.0, 1.0]), tensor([0, 1])) == pytest.approx(16 / 10)
+    assert effective_units(tensor([3e-30, 1e-30]), tensor([0, 1])) == pytest.approx(16 / 10)
+    assert effective_units(tensor([0.0, 0.0]), tensor([0, 1])) == 0.0
