@@ -85,7 +85,8 @@ def _weigh(weighing: Weighing, on_progress: Callable[[float], None]) -> Weighed:
     state, reason, figures = describe(evidence)
     tags = [each.conversation.tags for each in weighing.histories]
     lengths = [len(each.turns) for each in weighing.histories]
-    figures["segments"] = segments_of(evidence, tags, lengths)
+    # Where the whole says nothing, no part of it does.
+    figures["segments"] = segments_of(evidence, tags, lengths) if figures["difference"] else None
     figures["seconds"] = time.perf_counter() - started
     return Weighed(state, reason, {name: as_json(value) for name, value in figures.items()})
 
