@@ -104,6 +104,7 @@ async def _evaluate(
         tokens=drawn.tokens,
         fences=drawn.fences,
         units=units,
+        taught=drawn.taught,
         stable_id=stable.id,
         model=settings.model,
         adapter=Path(version.path),

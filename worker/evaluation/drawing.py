@@ -14,6 +14,8 @@ from core.domain.tokens import Tokens
 from core.storage.models import AdapterVersion
 from core.storage.repositories import learner
 from worker.configuration import RunConfiguration
+from worker.evaluation.units import units_of
+from worker.evaluation.verdict import FLOOR
 from worker.replay.histories import History, read_histories
 from worker.replay.outliers import Fences
 from worker.replay.tokens import load_tokens
@@ -61,8 +63,8 @@ async def draw(
 ) -> Drawn:
     """The newest conversations with an outcome that the stable version held alone, few of any one end user.
 
-    Other versions' would compare the candidate with a mixture of what nobody serves any more. Those that did not teach
-    the candidate come first: it may have learned the luck of the others by heart.
+    Other versions' would compare the candidate with a mixture of what nobody serves any more. Those that taught the
+    candidate flatter it, since it has learned their luck by heart: they are left out where the others are enough.
     """
     config = replace(configuration.replay, max_conversations=LOOKED_AT, reservoir_share=0.0, unfinished_share=0.0)
     read = await read_histories(session, version.agent_id, config, since=None, chance=chance)
@@ -84,7 +86,9 @@ async def draw(
         else:
             unusable[reason] += 1
     taught = set() if version.run_id is None else await _taught(session, version.run_id)
-    chosen = sorted(usable, key=lambda history: history.conversation.id in taught)[:MOST]
+    news = [history for history in usable if history.conversation.id not in taught]
+    chosen = news if len(set(units_of(news).values())) >= FLOOR else usable
+    chosen = chosen[:MOST]
     return Drawn(chosen, tokens, read.fences, unusable, sum(history.conversation.id in taught for history in chosen))
 
 

@@ -38,10 +38,13 @@ def too_different(effective: float) -> str:
     )
 
 
-def decide(difference: Bounds, *, effective: float, covered: float, spread: float) -> tuple[EvaluationState, str]:
+def decide(
+    difference: Bounds, *, effective: float, covered: float, spread: float, taught: int = 0
+) -> tuple[EvaluationState, str]:
     """The state, and the sentence that says why.
 
-    `covered` is the upper bound of the weights' mean, `spread` the standard deviation of what conversations brought.
+    `covered` is the upper bound of the weights' mean, `spread` the standard deviation of what conversations brought,
+    `taught` how many of them the version was made of: those may show that it is worse, and never that it is not.
     """
     if effective < FLOOR:
         return EvaluationState.UNDECIDED, too_different(effective)
@@ -55,6 +58,8 @@ def decide(difference: Bounds, *, effective: float, covered: float, spread: floa
     if difference.high < 0:
         return EvaluationState.WORSE, f"{found}: it is worse than the stable version."
     margin = MARGIN * spread
+    if difference.low >= -margin and taught:
+        return EvaluationState.UNDECIDED, f"{found}, but {taught} of the conversations taught it, and flatter it."
     if difference.low >= -margin:
         return EvaluationState.PASSED, f"{found}: it is not worse than the stable version by more than {margin:.3g}."
     return EvaluationState.UNDECIDED, f"{found}: it may be worse by more than {margin:.3g}."

@@ -33,6 +33,8 @@ class Weighing:
     fences: Fences | None
     units: Mapping[str, str]
     """Whose each conversation is."""
+    taught: int
+    """How many of them taught the version."""
     stable_id: UUID
     model: str
     adapter: Path
@@ -82,7 +84,7 @@ def _weigh(weighing: Weighing, on_progress: Callable[[float], None]) -> Weighed:
     except NothingInCommonError as error:
         found = {"effective_sample_size": error.effective, "floor": FLOOR}
         return Weighed(EvaluationState.UNDECIDED, too_different(error.effective), found)
-    state, reason, figures = describe(evidence)
+    state, reason, figures = describe(evidence, weighing.taught)
     tags = [each.conversation.tags for each in weighing.histories]
     lengths = [len(each.turns) for each in weighing.histories]
     # Where the whole says nothing, no part of it does.
@@ -91,7 +93,7 @@ def _weigh(weighing: Weighing, on_progress: Callable[[float], None]) -> Weighed:
     return Weighed(state, reason, {name: as_json(value) for name, value in figures.items()})
 
 
-def describe(evidence: Evidence) -> tuple[EvaluationState, str, Json]:
+def describe(evidence: Evidence, taught: int = 0) -> tuple[EvaluationState, str, Json]:
     """The verdict and the figures behind it."""
     spread = evidence.logged.std().item() if len(evidence.logged) > 1 else 0.0
     difference = estimate(evidence.difference, evidence.unit)
@@ -100,6 +102,7 @@ def describe(evidence: Evidence) -> tuple[EvaluationState, str, Json]:
         effective=evidence.effective,
         covered=evidence.covered.high,
         spread=spread,
+        taught=taught,
     )
     is_enough = evidence.effective >= FLOOR and evidence.covered.high >= COVERED
     return (

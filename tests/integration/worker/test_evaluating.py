@@ -99,6 +99,26 @@ async def test_a_candidate_that_speaks_like_the_stable_version_passes(
     assert set(figures["segments"]["place"]) == {"first", "later"}
 
 
+async def test_the_conversations_that_taught_it_are_left_out_where_others_are_enough_and_prove_nothing_where_not(
+    database: Database, agent: models.Agent, step: Any, tiny_model: Path, candidate: Any, evaluate: Evaluate
+) -> None:
+    await create_spoken(database, agent, tiny_model, count=52)
+    run_id = await queue_run(database, agent)
+    await step(run_id)
+    made_of_them = await candidate(run_id=run_id)
+    row = await evaluate(await queue_evaluation(database, made_of_them))
+    assert row.state is EvaluationState.UNDECIDED
+    assert row.reason is not None
+    assert "52 of the conversations taught it" in row.reason
+    assert row.figures is not None
+    assert row.figures["taught_share"] == 1.0
+    await create_spoken(database, agent, tiny_model, count=55)
+    row = await evaluate(await queue_evaluation(database, made_of_them))
+    assert row.state is EvaluationState.PASSED, row.reason
+    assert row.figures is not None
+    assert (row.figures["conversations"], row.figures["taught_share"]) == (55, 0.0)
+
+
 async def test_the_figures_are_numbers_under_names_of_ours_and_hold_nothing_that_anybody_said(
     database: Database, agent: models.Agent, tiny_model: Path, candidate: Any, evaluate: Evaluate
 ) -> None:

@@ -49,3 +49,8 @@ def test_nothing_is_concluded_of_what_the_conversations_do_not_say(
 
 def test_too_few_end_users_are_named_with_what_is_needed() -> None:
     assert "of 7 end users; 50 end users are needed" in too_few(12, 7)
+
+
+def test_conversations_that_taught_a_version_may_show_that_it_is_worse_and_never_that_it_is_not() -> None:
+    assert decide(Bounds(0.1, 0.3), effective=60.0, covered=1.0, spread=1.0, taught=1)[0] is UNDECIDED
+    assert decide(Bounds(-0.3, -0.1), effective=60.0, covered=1.0, spread=1.0, taught=1)[0] is WORSE
