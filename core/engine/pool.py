@@ -33,6 +33,11 @@ class PooledEngine:
         """Whether it said that it holds the version when it was last looked at."""
         return self.models is not None and adapter in self.models.adapters
 
+    def remember(self, adapter: str, path: str) -> None:
+        """It has been given the version since it was looked at."""
+        if self.models is not None:
+            self.models.adapters[adapter] = path
+
     def forget(self, adapter: str) -> None:
         """It does not hold the version any more, whatever it said."""
         if self.models is not None:

@@ -24,11 +24,11 @@ from core.storage.repositories import adapters, agents, canaries, conversations,
 async def promote(
     database: Database, pool: EnginePool, name: AdapterName, *, by: str, reason: str, force: bool = False
 ) -> Rollout:
-    """Make a version the stable one: loaded and probed on every engine before anybody is sent to it. Idempotent.
+    """Make a version the stable one: loaded and proved on an engine before anybody is sent to it. Idempotent.
 
     It ends the trial that runs, whichever version that is of. Raises NotFoundError, ConflictError for a rejected
     version, for missing evidence unless `force`, or for a failed probe, DamagedAdapterError for files that are not
-    those registered, and EngineError when an engine is down: no half promotion.
+    those registered, and EngineError when no engine can: no half promotion.
     """
     async with database.transaction() as session:
         version = await adapters.get_version(session, name)

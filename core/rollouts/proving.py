@@ -96,5 +96,6 @@ async def prove_on(
     async with database.transaction() as session:
         await residency.note_proved(session, engine.url, version.id)
         await rollouts.announce(session)
+    engine.remember(str(name), version.path or "")
     log.info("adapter brought in", adapter=str(name), engine=engine.url)
     return seen

@@ -59,6 +59,9 @@ async def _bring_in_line(
     for name, (version, its_base) in needed.items():
         if its_base != base:
             continue
+        if not engine.lists(str(name)) and len(engine.models.adapters) >= pool.room:
+            log.warning("no room for an adapter", adapter=str(name), engine=engine.url)
+            continue  # a rollback needs the version before the one before: nobody's own place is taken for it
         try:
             if name not in proved or not engine.lists(str(name)):
                 await _bring_in(database, engine, base, version, name, lost=name in proved)

@@ -24,7 +24,7 @@ async def begin(
 ) -> Rollout:
     """Let a share of new conversations meet the version; where it is on trial already, change the share.
 
-    Loaded and probed on every engine first. Raises ConflictError for a version in service, one that may not serve, one
+    Loaded and proved on its engines first. Raises ConflictError for a version in service, one that may not serve, one
     that lacks evidence unless `force`, and while another one is on trial.
     """
     async with database.transaction() as session:

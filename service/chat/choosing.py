@@ -61,4 +61,3 @@ async def _prove_on(gateway: Gateway, route: Route, engine: PooledEngine, adapte
         await unload_unneeded(gateway.database, pool, engine)
     await prove_on(gateway.database, engine, route.agent.base_model, version, adapter)
     await gateway.routing.refresh(gateway.database)
-    await engine.look()

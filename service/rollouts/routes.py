@@ -41,7 +41,7 @@ router = APIRouter(prefix="/admin", tags=["admin"], route_class=StrictRoute, res
 
 @router.post("/adapters/{adapter}/promote")
 async def promote_adapter(adapter: str, body: PromoteIn, gateway: GatewayDep, key: AdminKeyDep) -> RolloutOut:
-    """Make this the stable version: loaded and probed on every engine first. Open episodes stay on their own."""
+    """Make this the stable version: loaded and proved on its engines first. Open episodes stay on their own."""
     name = named(adapter, key)
     check_reason(body.force, body.reason)
     await moving.promote(gateway.database, gateway.pool, name, by=_by(key), reason=body.reason, force=body.force)

@@ -20,7 +20,8 @@ async def list_needed(session: AsyncSession, *, drain_seconds: float) -> Sequenc
     """Versions with files that the engines must hold.
 
     These are the stable and the previous stable one, the one on trial, any with an open episode or one that ended so
-    lately that a reply may still be under way, and any that is being brought in.
+    lately that a reply may still be under way, and any that is being brought in. The previous ones come last: nobody
+    speaks with them for being that.
     """
     in_rollout = (
         select(Rollout.agent_id)
@@ -33,6 +34,7 @@ async def list_needed(session: AsyncSession, *, drain_seconds: float) -> Sequenc
             )
         )
     )
+    is_previous = select(Rollout.agent_id).where(Rollout.previous_id == AdapterVersion.id)
     its_own = select(Episode.id).where(Episode.adapter_id == AdapterVersion.id)
     wanted = select(EngineResidency.adapter_id).where(
         EngineResidency.adapter_id == AdapterVersion.id, EngineResidency.wanted_until > func.clock_timestamp()
@@ -46,7 +48,7 @@ async def list_needed(session: AsyncSession, *, drain_seconds: float) -> Sequenc
             wanted.exists(),
         ),
     )
-    return (await session.scalars(statement)).all()
+    return (await session.scalars(statement.order_by(is_previous.exists(), AdapterVersion.id))).all()
 
 
 async def count_open_episodes(session: AsyncSession, adapter_ids: Iterable[UUID]) -> dict[UUID, int]:

@@ -5,6 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.engine.pool import open_pool
+from core.rollouts import reconciling
+from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent
@@ -17,9 +20,9 @@ TWO_PLACES = {"engine_room": 2, "engine_timeout_seconds": 0.2}
 
 @pytest.fixture(autouse=True)
 async def agent(database: Database, tmp_path: Path) -> models.Agent:
-    """An agent with three candidates."""
+    """An agent with four candidates."""
     agent = await create_agent(database, "demo")
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         await register(database, agent, tmp_path / f"v{number}")
     return agent
 
@@ -63,3 +66,19 @@ async def test_a_place_that_nobody_needs_is_given_to_the_next_version(
         await gateway.admin.post("/admin/adapters/demo@v1/reject", json={"reason": "rude"})
         assert (await promote(gateway, "demo@v3")).status_code == 200
         assert list(scripted_engine.adapters) == ["demo@v2", "demo@v3"]
+
+
+async def test_the_version_before_the_one_that_was_rolled_back_to_takes_nobodys_place(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, database: Database
+) -> None:
+    three = {"engine_room": 3, "engine_timeout_seconds": 0.2}
+    settings = EngineSettings.model_validate({"engine_urls": scripted_engine.url, **three})
+    async with start_gateway(scripted_engine.url, engine=three) as gateway, open_pool(settings) as pool:
+        for adapter in ("demo@v1", "demo@v2", "demo@v3"):
+            assert (await promote(gateway, adapter)).status_code == 200
+        assert await chat(gateway, "open") == "demo@v3"
+        pinned = {"model": "demo@v4", "messages": [{"role": "user", "content": "hello"}]}
+        assert (await gateway.admin.post("/v1/chat/completions", json=pinned)).status_code == 200
+        assert (await gateway.admin.post("/admin/agents/demo/rollback")).status_code == 200
+        await reconciling.reconcile(database, pool)
+        assert sorted(scripted_engine.adapters) == ["demo@v2", "demo@v3", "demo@v4"]
