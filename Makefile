@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-offline: install ## The offline preset beside cloning on the same logged g
 
 bench-late: install ## Outcomes that come late or poisoned, against who drops or zeroes them; goes on where it stopped (MINUTES=180)
 	$(BIN)/python -m bench.late --minutes $${MINUTES:-180}
+
+bench-offline-evidence: install ## Offline evidence against truth: ranks and intervals of 36 candidates of known value
+	$(BIN)/python -m bench.offline_evidence
 
 bench-chat: ## Chat's latency while a learner step runs beside it, against without; needs a stack that `make up` started
 	$(BIN)/python -m bench.chat_while_learning

@@ -31,6 +31,7 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
     every = {
         "learning.dispatch": settings.learning_tick_seconds,
         "suite.step": settings.learning_tick_seconds,
+        "evaluation.dispatch": settings.learning_tick_seconds,
         "episodes.close_idle": settings.idle_tick_seconds,
         "outcomes.settle_due": settings.settle_tick_seconds,
         "rollout.reconcile": settings.reconcile_tick_seconds,
@@ -51,7 +52,7 @@ app.conf.update(
     task_queues=[Queue(CPU), Queue(GPU)],
     task_default_queue=CPU,
     task_create_missing_queues=False,
-    task_routes={"learning.step": {"queue": GPU}},
+    task_routes={"learning.step": {"queue": GPU}, "evaluation.step": {"queue": GPU}},
     task_ignore_result=True,
     task_acks_late=False,
     worker_prefetch_multiplier=1,

@@ -1,14 +1,15 @@
-"""Hold a learner run while its arithmetic works in a thread: renew the lease, pass on the progress, stop when told."""
+"""Hold a row while its arithmetic works in a thread: renew the lease, pass on the progress, stop when told."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.database import Database
 from core.storage.repositories import learner
@@ -16,6 +17,14 @@ from core.storage.repositories import learner
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
+
+
+class Renew(Protocol):
+    """How a row says that it is still held, and how far its work is; False when it is another worker's."""
+
+    async def __call__(
+        self, session: AsyncSession, run_id: UUID, /, *, holder: UUID, lease_seconds: float, progress: float
+    ) -> bool: ...
 
 
 class RunStoppedError(Exception):
@@ -31,16 +40,24 @@ class WorkerStoppingError(RunStoppedError):
 
 
 class RunLease:
-    """A run that this process holds."""
+    """A run, or another row that is worked on, which this process holds."""
 
     def __init__(
-        self, database: Database, run_id: UUID, holder: UUID, *, seconds: float, is_stopping: Callable[[], bool]
+        self,
+        database: Database,
+        run_id: UUID,
+        holder: UUID,
+        *,
+        seconds: float,
+        is_stopping: Callable[[], bool],
+        renew: Renew,
     ) -> None:
         self.run_id = run_id
         self.holder = holder
         self._database = database
         self._seconds = seconds
         self._is_stopping = is_stopping
+        self._renew_row = renew
         self._progress = 0.0
         self._stopped: RunStoppedError | None = None
         self._over = asyncio.Event()
@@ -86,7 +103,7 @@ class RunLease:
     async def _renew(self, progress: float) -> bool:
         try:
             async with self._database.transaction() as session:
-                if not await learner.renew_run(
+                if not await self._renew_row(
                     session, self.run_id, holder=self.holder, lease_seconds=self._seconds, progress=progress
                 ):
                     self._stop(LeaseLostError("another worker has the run"))
@@ -103,10 +120,16 @@ class RunLease:
 
 @asynccontextmanager
 async def hold(
-    database: Database, run_id: UUID, holder: UUID, *, seconds: float, is_stopping: Callable[[], bool]
+    database: Database,
+    run_id: UUID,
+    holder: UUID,
+    *,
+    seconds: float,
+    is_stopping: Callable[[], bool],
+    renew: Renew = learner.renew_run,
 ) -> AsyncIterator[RunLease]:
-    """Keep a claimed run while the block runs."""
-    lease = RunLease(database, run_id, holder, seconds=seconds, is_stopping=is_stopping)
+    """Keep a claimed run while the block runs; another kind of row where `renew` renews one."""
+    lease = RunLease(database, run_id, holder, seconds=seconds, is_stopping=is_stopping, renew=renew)
     heartbeat = asyncio.create_task(lease.keep())
     try:
         yield lease

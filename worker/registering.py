@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.adapters.folders import publish, remove, seal
 from core.domain.adapters import AdapterName, AdapterState
 from core.domain.erasure import BARRING, ErasurePolicy, strictest
+from core.rollouts.asking import ask_for_all
 from core.rollouts.loading import WEIGHTS
-from core.rollouts.suites import queue_suite
 from core.storage.database import Database
 from core.storage.models import AdapterVersion, Agent, LearnerRun, RunState, RunTurn
 from core.storage.repositories import adapters, agents, learner, replay, rewards, turns
@@ -158,7 +158,7 @@ async def _add_version(
     )
     if mark not in BARRING:
         await adapters.retire_candidates(session, agent.id, but=version.id)
-        await queue_suite(session, await agents.get_agent_by_id(session, agent.id), version.id)  # as it is by now
+        await ask_for_all(session, await agents.get_agent_by_id(session, agent.id), version.id)  # as it is by now
     return version
 
 

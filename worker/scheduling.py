@@ -1,4 +1,4 @@
-"""When agents learn: which runs are due, by hand or by schedule; knows no queue."""
+"""When agents learn and versions are weighed: which rows are due, by hand or by schedule; knows no queue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.domain.canaries import EvaluationKind
 from core.storage.database import Database
 from core.storage.models import Agent
 from core.storage.models.base import Json
-from core.storage.repositories import agents, clock, learner, rewards
+from core.storage.repositories import agents, clock, evaluations, learner, rewards
 from core.storage.repositories.conversations import count_matured_since
 
 log = structlog.get_logger()
@@ -44,6 +45,14 @@ async def list_due_runs(database: Database) -> Sequence[UUID]:
             await _queue_if_due(session, agent)
     async with database.transaction() as session:
         return await learner.list_unheld(session)
+
+
+async def list_due_evaluations(database: Database) -> Sequence[UUID]:
+    """The evaluations that somebody should do, oldest first; none while a run waits, which comes before them."""
+    async with database.transaction() as session:
+        if await learner.list_unheld(session):
+            return []
+        return await evaluations.list_unheld(session, EvaluationKind.OFFLINE)
 
 
 async def _queue_if_due(session: AsyncSession, agent: Agent) -> None:

@@ -25,10 +25,11 @@ class LearnerSettings(Settings):
     """Processor threads of a step: more is faster and leaves less to an engine beside it; unset is torch's choice."""
 
     learner_lease_seconds: float = Field(default=60.0, gt=0)
-    """How long a run stays its worker's without a sign of life: longer forgives stalls, and repairs a crash later."""
+    """How long a run, or an evaluation, stays its worker's without a sign of life: longer forgives stalls, and
+    repairs a crash later."""
 
     learner_max_attempts: int = Field(default=3, ge=1)
-    """How often a run is started before it counts as failed: more survives more crashes of the machine."""
+    """How often a run, or an evaluation, is started before it counts as failed: more survives more crashes."""
 
     @property
     def served_name(self) -> str:
@@ -58,7 +59,7 @@ class BeatSettings(Settings):
     """How often the background looks whether there is something to do."""
 
     learning_tick_seconds: float = Field(default=2.0, gt=0)
-    """Longest wait of a queued run or suite for a free worker: shorter starts sooner and asks Postgres more often."""
+    """Longest wait of a queued run, evaluation or suite for a worker: shorter starts sooner and asks Postgres more."""
 
     idle_tick_seconds: float = Field(default=10.0, gt=0)
     """How late an idle conversation may be ended."""

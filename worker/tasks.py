@@ -49,6 +49,29 @@ def step_suites() -> None:
     run(partial(suites.step, settings=EngineSettings()))
 
 
+@app.task(name="evaluation.dispatch", throws=EXPECTED)
+def dispatch_evaluations() -> None:
+    """Send out one evaluation that nobody holds, where nothing else waits: a run that comes meanwhile is next."""
+    evaluation_ids = run(scheduling.list_due_evaluations)
+    if evaluation_ids and not waiting_messages(app, GPU):
+        step_evaluation.delay(str(evaluation_ids[0]))
+
+
+@app.task(name="evaluation.step", throws=EXPECTED)
+def step_evaluation(evaluation_id: str) -> None:
+    """Weigh one version by logged conversations."""
+    from worker import evaluating  # here, for the same reason
+
+    run(
+        partial(
+            evaluating.step,
+            evaluation_id=UUID(evaluation_id),
+            settings=LearnerSettings(),
+            is_stopping=lambda: state.should_stop is not None or state.should_terminate is not None,
+        )
+    )
+
+
 @app.task(name="episodes.close_idle", throws=EXPECTED)
 def close_idle_episodes() -> None:
     """End conversations that nobody has touched for as long as their agent waits."""

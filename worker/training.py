@@ -90,12 +90,12 @@ def train(assignment: Assignment, on_progress: Callable[[float], None]) -> Train
     try:
         return _train(assignment, on_progress)
     finally:
-        _free_memory()
+        free_memory()
 
 
 def _train(assignment: Assignment, on_progress: Callable[[float], None]) -> Trained:
     started = time.perf_counter()
-    tokenizer = _tokenizer(assignment.model)
+    tokenizer = load_tokenizer(assignment.model)
     decode = _decoder(tokenizer)
     lessons = _lessons(assignment, decode, generation_prompt_of(tokenizer))
     transitions = [lesson.transition for lesson in lessons]
@@ -173,7 +173,8 @@ def as_json(value: object) -> object:
     return value
 
 
-def _tokenizer(model: str) -> Any:
+def load_tokenizer(model: str) -> Any:
+    """The model's own; ModelError where there is none."""
     try:
         return AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
@@ -233,17 +234,19 @@ def _lessons(assignment: Assignment, decode: Decode, generation_prompt: tuple[in
 
 
 def _learner(assignment: Assignment, decode: Decode, user_prompt: tuple[int, ...]) -> Learner:
-    device = assignment.device
+    config, seed = assignment.config, assignment.seed
+    actor = load_actor(assignment.model, config, assignment.start_adapter, device=assignment.device, seed=seed)
+    critic = build_critic(actor, assignment.encoder, config, user_prompt=user_prompt, seed=seed)
+    return Learner(actor, critic, config, decode=decode, seed=seed)
+
+
+def load_actor(model: str, config: ArcherConfig, adapter: Path | None, *, device: str, seed: int) -> Actor:
+    """The base model with the adapter, or with a fresh one, where it is to work."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     # On a processor half precision is slower; peft keeps the LoRA itself in float32 either way.
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    config, seed = assignment.config, assignment.seed
-    actor = Actor.from_pretrained(
-        assignment.model, config, adapter=assignment.start_adapter, device=device, dtype=dtype, seed=seed
-    )
-    critic = build_critic(actor, assignment.encoder, config, user_prompt=user_prompt, seed=seed)
-    return Learner(actor, critic, config, decode=decode, seed=seed)
+    return Actor.from_pretrained(model, config, adapter=adapter, device=device, dtype=dtype, seed=seed)
 
 
 def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> tuple[str, Path | None]:
@@ -259,7 +262,7 @@ def _restore_critic(learner: Learner, checkpoints: Sequence[Path]) -> tuple[str,
     return "fresh" if not reasons else f"fresh: {' '.join(reasons)}", None
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give the models' memory back to the system: this process lives on and waits for the next run."""
     gc.collect()
     if torch.cuda.is_available():

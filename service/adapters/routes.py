@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from core.domain import ids
 from core.domain.errors import ConflictError
-from core.rollouts.suites import queue_suite
+from core.rollouts.asking import ask_suite
 from core.storage.repositories import adapters, agents
 from service.adapters.lineage import show_lineage
 from service.adapters.naming import named
@@ -55,7 +55,7 @@ async def run_suite(adapter: str, session: SessionDep, key: AdminKeyDep) -> Eval
     agent = await agents.get_agent_by_id(session, version.agent_id)
     if not agent.suite:
         raise ConflictError(f"{name.agent!r} has no suite.", code="no_suite")
-    evaluation = await queue_suite(session, agent, version.id)
+    evaluation = await ask_suite(session, agent, version.id)
     if evaluation is None:
         raise ConflictError(f"{name} is being asked already.", code="suite_running")
     return EvaluationQueued(evaluation_id=ids.public(ids.Prefix.EVALUATION, evaluation.id))

@@ -11,8 +11,8 @@ from core.adapters.folders import publish, seal
 from core.adapters.places import version_name
 from core.domain.adapters import AdapterName, AdapterState
 from core.domain.errors import InvalidValueError
+from core.rollouts.asking import ask_for_all
 from core.rollouts.loading import CONFIGURATION, WEIGHTS
-from core.rollouts.suites import queue_suite
 from core.storage.database import Database
 from core.storage.models import AdapterVersion
 from core.storage.repositories import adapters, agents, leases
@@ -91,7 +91,7 @@ async def _register(
         ),
     )
     await adapters.retire_candidates(session, agent.id, but=version.id)
-    await queue_suite(session, agent, version.id)
+    await ask_for_all(session, agent, version.id)
     await leases.drop(session, site.lease, holder=site.holder)
     return version, True
 

@@ -12,6 +12,8 @@ TASKS = {
     "learning.dispatch": "cpu",
     "learning.step": "gpu",
     "suite.step": "cpu",
+    "evaluation.dispatch": "cpu",
+    "evaluation.step": "gpu",
     "episodes.close_idle": "cpu",
     "outcomes.settle_due": "cpu",
     "rollout.reconcile": "cpu",
@@ -47,6 +49,7 @@ def test_beat_ticks_at_its_times_and_no_tick_outlives_the_next(app: Celery) -> N
     assert schedule == {
         "learning.dispatch": ("learning.dispatch", 2.0),
         "suite.step": ("suite.step", 2.0),
+        "evaluation.dispatch": ("evaluation.dispatch", 2.0),
         "episodes.close_idle": ("episodes.close_idle", 10.0),
         "outcomes.settle_due": ("outcomes.settle_due", 10.0),
         "rollout.reconcile": ("rollout.reconcile", 5.0),

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from core.domain.canaries import EvaluationKind, EvaluationState
-from core.rollouts.suites import queue_suite
+from core.rollouts.asking import ask_suite
 from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
@@ -51,7 +51,7 @@ async def queue(
     write(folder)
     version = await create_adapter(database, agent, path=str(folder), sha256=sha256_of(folder))
     async with database.transaction() as session:
-        evaluation = await queue_suite(session, agent, version.id)
+        evaluation = await ask_suite(session, agent, version.id)
     assert evaluation is not None
     return agent, evaluation.id
 
@@ -226,7 +226,7 @@ async def test_a_real_engine_is_asked_under_the_version_and_not_under_its_base(
     ]
     async with database.transaction() as session:
         for version in made:
-            await queue_suite(session, agent, version.id)
+            await ask_suite(session, agent, version.id)
     await suites.step(database, settings=settings, seconds=60)
     async with database.transaction() as session:
         found = [(await evaluations.newest(session, version.id))[EvaluationKind.SUITE] for version in made]

@@ -1,4 +1,4 @@
-"""The page about the algorithm names every public function and class, and no other."""
+"""The pages about the algorithm name every public function and class, and no other."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "algorithm.md").read_text()
+PAGE = "".join((ROOT / "docs" / page).read_text() for page in ("algorithm.md", "offline-evidence.md"))
 MODULES = sorted(file for file in (ROOT / "worker" / "archer").glob("*.py") if file.stem != "__init__")
 
 
