@@ -24,8 +24,8 @@ def main() -> None:
     """Measure, then report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--swaps", type=int, default=60, help="promotions and rollbacks in turn")
-    parser.add_argument("--reloads", type=int, default=20)
-    parser.add_argument("--restarts", type=int, default=2)
+    parser.add_argument("--reloads", type=int, default=10)
+    parser.add_argument("--restarts", type=int, default=1)
     parser.add_argument("--into", type=Path, default=RESULTS)
     given = parser.parse_args()
     load_before = os.getloadavg()

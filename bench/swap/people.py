@@ -11,9 +11,10 @@ import aiohttp
 
 from bench.swap.model import WORDS
 
-PAUSE_SECONDS = 0.25
+PAUSE_SECONDS = 1.0
 """The most that a client reads before it says the next thing."""
 TOKENS = 24
+WATCH_SECONDS = 0.2
 _numbers = itertools.count()
 
 
@@ -48,10 +49,12 @@ class People:
                 await asyncio.sleep(0.05)
 
     async def watch(self, seen: list[Met]) -> None:
-        """Begin conversations one after the other, each a single token, until it is cancelled."""
-        while True:
-            await self._ask(seen, 1)
-            await asyncio.sleep(0.01)
+        """Begin five conversations a second, each a single token, until it is cancelled; none waits for the one before,
+        or its reply would be measured with the swap."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._ask(seen, 1))
+                await asyncio.sleep(WATCH_SECONDS)
 
     async def _ask(self, into: list[Met], tokens: int) -> Met:
         said = " ".join(random.choices(WORDS, k=12))

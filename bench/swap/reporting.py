@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.swap.people import Met
+from bench.swap.people import PAUSE_SECONDS, WATCH_SECONDS, Met
 from bench.swap.ways import Seen, Span
 
 
@@ -18,7 +18,8 @@ def figures(seen: Seen) -> dict[str, Any]:
     """What one way cost those who spoke meanwhile; times to the first token are of those requests that got one."""
     found: dict[str, Any] = {"swaps": len(seen.taken), "taken": spread(seen.taken)}
     if seen.follow:
-        found |= {"followed": spread(seen.follow), "followed_begun": spread(seen.begun), "late": seen.late}
+        found |= {"followed": spread(seen.follow), "followed_begun": spread(seen.begun)}
+        found |= {"last_on_the_one_before": spread(seen.stale), "late": seen.late}
     for span, name in ((seen.quiet, "quiet"), (seen.busy, "busy")):
         within = [one for one in seen.met if is_within(one, span)]
         good = [one for one in within if not one.failed]
@@ -62,22 +63,25 @@ def silences(seen: Seen) -> list[float]:
 def write_table(result: dict[str, Any], file: Path) -> str:
     """Markdown."""
     lines = [
-        "Eight clients stream; spans with a swap and quiet ones take turns. A client that is refused asks again after",
-        f"50 ms, and each refusal counts. {result['cores']} cores that others use too, load",
+        f"Eight clients stream, with up to {PAUSE_SECONDS:.0f} s between a reply and what they say next, and somebody",
+        f"begins a conversation every {WATCH_SECONDS} s; spans with a swap and quiet ones take turns. Who is refused",
+        f"asks again after 50 ms, and each refusal counts. {result['cores']} cores that others use too, load",
         f"{result['load_average_before'][0]:.1f} before and {result['load_average_after'][0]:.1f} after.",
         "",
-        "| way | swaps | taken p50 (s) | followed p50 (s) | p99 (s) | requests while swapping | failed "
+        "| way | swaps | taken p50 (s) | met by conversations begun after, p50 (s) | p99 (s) "
+        "| with their reply, p99 (s) | requests while swapping | failed "
         "| first token p50, p99 quiet (ms) | while swapping (ms) | ratio p50 | ratio p99 | nobody answered for (s) |",
-        "| --- " * 12 + "|",
+        "| --- " * 13 + "|",
     ]
     for way, row in result["ways"].items():
-        followed = row.get("followed")
+        met, replied = row.get("followed_begun"), row.get("followed")
         cells = [
             way,
             f"{row['swaps']}",
             f"{row['taken']['p50']:.3f}",
-            f"{followed['p50']:.3f}" if followed else "-",
-            f"{followed['p99']:.3f}" if followed else "-",
+            f"{met['p50']:.3f}" if met else "-",
+            f"{met['p99']:.3f}" if met else "-",
+            f"{replied['p99']:.3f}" if replied else "-",
             f"{row['busy']['requests']:,}",
             f"{row['busy']['failed']:,} {', '.join(row['busy']['how'])}".strip(),
             _both(row["quiet"]["first_token"]),

@@ -34,7 +34,9 @@ class Seen:
     follow: list[float] = field(default_factory=list)
     """Seconds from the answer to a move until the first new conversation on it had its reply, at the other gateway."""
     begun: list[float] = field(default_factory=list)
-    """The same until that conversation was begun by its client."""
+    """The same until the first of those conversations was begun by its client: they begin a fifth of a second apart."""
+    stale: list[float] = field(default_factory=list)
+    """Seconds from the answer until the last conversation was begun that still met the version before; 0 where none."""
     taken: list[float] = field(default_factory=list)
     """Seconds that each move, reload or restart took."""
     late: int = 0
@@ -92,9 +94,12 @@ async def move_pointer(stack: Stack, rounds: int, seconds: float) -> Seen:
             seen.taken.append(answered - began)
             first = await first_on(watched, stable, answered)
             seen.follow.append(first.ended - answered)
-            seen.begun.append(max(0.0, first.began - answered))
-            await asyncio.sleep(0.2)
-            seen.late += sum(one.by != stable and one.began > first.ended for one in watched)
+            await asyncio.sleep(0.5)  # by then others that began earlier have ended too
+            after = [one for one in watched if one.began > answered]
+            seen.begun.append(min(one.began for one in after if one.by == stable) - answered)
+            stale = [one for one in after if one.by != stable]
+            seen.stale.append(max((one.began - answered for one in stale), default=0.0))
+            seen.late += sum(one.began > first.ended for one in stale)
 
         watching = asyncio.create_task(groups[1].watch(watched))
         keeping = asyncio.create_task(keep_in_line(stack))
@@ -110,7 +115,7 @@ async def first_on(watched: list[Met], version: str, after: float) -> Met:
     """The first conversation on the version that ended after that moment."""
     while time.perf_counter() - after < FOLLOW_SECONDS:
         for one in watched:
-            if one.ended > after and one.by == version and not one.failed:
+            if one.began > after and one.by == version and not one.failed:
                 return one
         await asyncio.sleep(0.005)
     raise SystemExit(f"No new conversation met {version}.")
