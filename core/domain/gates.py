@@ -129,6 +129,8 @@ def _guard(gates: Gates, metric: Metric) -> Measure:
             param="metrics",
         )
     margin = gates.margins.get(metric.name, gates.margin * (high - low))
+    if margin >= high - low:
+        raise InvalidValueError(f"The margin of {metric.name!r} must lie below its range.", param="gates.margins")
     return Measure(metric.name, low, high, -1 if metric.direction is Direction.LOWER else 1, margin)
 
 

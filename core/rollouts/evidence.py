@@ -14,6 +14,8 @@ from core.storage.repositories import canaries, evaluations, rollouts
 
 BETTER = "promote"
 """The verdict of a trial that has shown its version to be better."""
+EVIDENCE_MISSING = "evidence_missing"
+"""The code of a refusal that evidence which is still to come, or `force`, takes away."""
 UNDER_WAY = (EvaluationState.QUEUED, EvaluationState.RUNNING)
 
 
@@ -36,8 +38,11 @@ async def check_promotable(
         return []
     missing = _before_trial(agent, await evaluations.newest(session, version.id))
     trial = await canaries.newest_of(session, version.id)
+    stable_id = (await rollouts.get_rollout(session, version.agent_id)).stable_id
     if trial is None or trial.verdict != BETTER:
         missing.append(_of_trial(version, trial))
+    elif trial.stable_id != stable_id:
+        missing.append("its canary was beside a version that serves no more")
     return _settle(name, "promoted", missing, force=force)
 
 
@@ -89,6 +94,6 @@ def _settle(name: AdapterName, what: str, missing: Sequence[str], *, force: bool
     if missing and not force:
         raise ConflictError(
             f"{name} is not {what}: {'; '.join(missing)}. With `force` and a reason it is all the same.",
-            code="evidence_missing",
+            code=EVIDENCE_MISSING,
         )
     return list(missing)

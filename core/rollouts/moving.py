@@ -42,6 +42,7 @@ async def promote(
     async with database.transaction() as session:
         await rollouts.lock_rollout(session, version.agent_id)
         check_usable(await adapters.lock_version(session, version.id), name)
+        missing = await check_promotable(session, agent, version, name, force=force)
         await residency.want(session, [probe["engine"] for probe in probes], version.id, seconds=0)
         evidence = await gathered(session, version) | {"probes": probes, "forced_without": missing}
         return await move(
@@ -81,8 +82,6 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
             rollout = await end(session, rollout, CanaryState.ROLLED_BACK, by=by, reason=reason)
         elif rollout.stable_id == version.id:
             rollout = await _step_back(session, rollout, kind="rollback", by=by, reason=reason)
-        elif rollout.previous_id == version.id:
-            rollout.previous_id = await usable_before(session, version.agent_id, version.id)
         await _take_out(session, rollout, version, cut=cut, by=by, reason=reason, evidence={})
         return version
 
@@ -105,6 +104,9 @@ async def _take_out(
     evidence: dict[str, Any],
 ) -> None:
     version.state = AdapterState.REJECTED
+    await session.flush()
+    if rollout.previous_id == version.id:  # the next rollback goes further back
+        rollout.previous_id = await usable_before(session, version.agent_id, version.id, but=rollout.stable_id)
     if cut:
         await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
     await record(
@@ -129,16 +131,17 @@ async def _step_back(session: AsyncSession, rollout: Rollout, *, kind: str, by: 
     return await move(session, rollout, rollout.previous_id, before, kind=kind, by=by, reason=reason, evidence={})
 
 
-async def usable_before(session: AsyncSession, agent_id: UUID, version_id: UUID) -> UUID | None:
-    """The version that stood before this one was promoted, leaving out those that nobody may be sent to any more."""
-    seen = {version_id}
-    before = await rollouts.version_before(session, agent_id, version_id)
-    while before is not None and before not in seen:
-        seen.add(before)
+async def usable_before(
+    session: AsyncSession, agent_id: UUID, version_id: UUID, *, but: UUID | None = None
+) -> UUID | None:
+    """The version that stood before this one was promoted, leaving out those that nobody may be sent to any more, and
+    `but`, which serves now."""
+    for before in await rollouts.list_before(session, agent_id, version_id):
+        if before is None or before in (version_id, but):
+            continue
         version = await adapters.get_version_by_id(session, before)
         if version.state is not AdapterState.REJECTED and version.taught_by_erased not in BARRING:
             return before
-        before = await rollouts.version_before(session, agent_id, before)
     return None
 
 

@@ -32,7 +32,7 @@ async def bar(
             version.state = AdapterState.RETIRED
     await session.flush()
     if rollout.previous_id in barred:
-        rollout.previous_id = await usable_before(session, agent.id, rollout.previous_id)
+        rollout.previous_id = await usable_before(session, agent.id, rollout.previous_id, but=rollout.stable_id)
         await session.flush()
     if not cut:
         return None

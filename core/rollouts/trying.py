@@ -34,6 +34,8 @@ async def begin(
         running = await canaries.find_canary(session, rollout.canary_id)
         if running is not None and running.adapter_id == version.id:
             rollout = await rollouts.lock_rollout(session, agent.id)
+            if rollout.canary_id != running.id:
+                raise ConflictError("Its trial ended meanwhile; look at it and try again.", code="rollout_moved")
             return await set_weight(session, rollout, weight, by=by, reason=reason)
         if running is not None:
             tried = (await adapters.names_of(session, [running.adapter_id]))[running.adapter_id]

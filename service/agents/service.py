@@ -13,6 +13,7 @@ from core.domain.errors import ConflictError
 from core.domain.gates import Gates, Promotion, measures_of
 from core.domain.ids import new_id
 from core.domain.metrics import Metric, check_browser_metric, check_metric
+from core.rollouts.asking import ask_suite
 from core.storage.models import AdapterVersion, Agent, Rollout
 from core.storage.repositories import adapters, agents, rollouts
 
@@ -70,6 +71,9 @@ async def change(session: AsyncSession, name: str, given: Mapping[str, Any], met
     await _check(session, agent)
     agent.updated_at = func.now()
     await session.flush()
+    if not {"suite", "system_prompt"}.isdisjoint(given):
+        for version in await adapters.list_on_their_way(session, agent.id):
+            await ask_suite(session, agent, version.id)
     await rollouts.announce(session)
     await session.refresh(agent)
     return agent

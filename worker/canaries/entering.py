@@ -8,13 +8,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.alarms import habits_of
+from core.domain.canaries import CanaryState
 from core.domain.conversations import ConversationState, Message
 from core.domain.gates import Measure, horizon_seconds
 from core.domain.metrics import Metric, by_name
-from core.domain.rewards import measured
-from core.outcomes.settling import folds_of, metrics_of
-from core.storage.models import Agent, Canary, CanaryUnit, Conversation
-from core.storage.repositories import agents, canaries, rewards, turns
+from core.domain.rewards import fold, measured
+from core.storage.models import CanaryUnit
+from core.storage.repositories import agents, canaries, conversations, rewards, turns
 from core.storage.repositories.canaries import Entering
 
 COMMIT_SECONDS = 5.0
@@ -22,16 +22,25 @@ COMMIT_SECONDS = 5.0
 BATCH = 500
 
 
-async def enter(session: AsyncSession, canary: Canary, agent: Agent, now: datetime) -> int:
-    """The next units in the order in which their conversations began; how many were looked at. The caller has locked
-    the trial: each enters once."""
+async def enter(session: AsyncSession, canary_id: UUID, now: datetime) -> int:
+    """The next units in the order in which their conversations began; how many, 0 also where another was at it.
+
+    Conversations are locked first and the trial after them, as a turn and an erasure do: nobody waits in a ring.
+    """
+    canary = await canaries.find_canary(session, canary_id)
+    assert canary is not None
+    agent = await agents.get_agent_by_id(session, canary.agent_id)
     declared = await agents.list_metrics(session, agent.id)
     seconds = horizon_seconds(declared, agent.idle_seconds) + COMMIT_SECONDS
     due = await canaries.list_entering(session, canary, before=now - timedelta(seconds=seconds), limit=BATCH)
-    if not due:
+    kept = await conversations.keep(session, [one.conversation.id for one in due])
+    due = [one for one in due if one.conversation.id in kept]
+    seen_until = canary.entered_id
+    canary = await canaries.lock_canary(session, canary_id)
+    if not due or canary.state is not CanaryState.RUNNING or canary.entered_id != seen_until:
         return 0
     ordinal = await canaries.count_units(session, canary.id)
-    outcomes = await _outcomes(session, due, [Measure.from_json(one) for one in canary.measures], declared, now)
+    outcomes = await _outcomes(session, due, [Measure.from_json(one) for one in canary.measures], declared)
     units = [
         CanaryUnit(
             canary_id=canary.id,
@@ -53,14 +62,13 @@ async def _outcomes(
     due: Sequence[Entering],
     measures: Sequence[Measure],
     declared: Sequence[Metric],
-    now: datetime,
 ) -> dict[UUID, dict[str, float]]:
     """Of each conversation what it came to, measure by measure, higher being better, and its habits.
 
-    Only a matured one has a return: what is still awaited then counts as missing, in both arms alike.
+    Every window counts as passed, as that of one does which ended with its first turn: else what was silent would be
+    missing in long conversations and known in short ones. One that still goes on has no return.
     """
     told = [one.conversation for one in due]
-    folds = await folds_of(session, told, await metrics_of(session, told), now)
     ledgers = await rewards.ledgers_of(session, [one.id for one in told])
     replies: dict[UUID, list[Message]] = defaultdict(list)
     for turn in await turns.list_turns_of(session, [one.id for one in told]):
@@ -68,12 +76,13 @@ async def _outcomes(
     metrics = by_name(declared)
     found = {}
     for one in told:
-        total = folds[one.id].total if one.state is ConversationState.MATURED else None
-        values = {measures[0].name: total}
+        said = ledgers.get(one.id, [])
+        waited = None if one.state is ConversationState.OPEN else timedelta.max
+        values = {measures[0].name: None if waited is None else fold(said, declared, waited=waited).total}
         for guard in measures[1:]:
             metric = metrics.get(guard.name)  # None once it was dropped: then nobody says it any more
             if metric is not None:
-                values[guard.name] = measured(ledgers.get(one.id, ()), metric, waited=_waited(one, now))
+                values[guard.name] = measured(said, metric, waited=waited)
         oriented = {
             measure.name: measure.oriented(value)
             for measure in measures
@@ -81,7 +90,3 @@ async def _outcomes(
         }
         found[one.id] = oriented | habits_of(replies[one.id])
     return found
-
-
-def _waited(conversation: Conversation, now: datetime) -> timedelta | None:
-    return None if conversation.closed_at is None else now - conversation.closed_at

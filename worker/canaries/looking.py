@@ -11,6 +11,8 @@ from core.domain.gates import RETURN, Gates, Measure
 from core.domain.sequential.verdict import Decision, Gate, Kind, Unit, Verdict, judge
 from core.storage.models import Canary, CanaryUnit
 
+SILENCE_SHARE = 0.1
+"""Of the error budget; the rest is the sequential test's."""
 SILENCE_MARGIN = 0.05
 """How much less often the canary's conversations may get an outcome before that alone takes it back."""
 
@@ -19,6 +21,8 @@ SILENCE_MARGIN = 0.05
 class Look:
     """One look at a trial. `next_weight` None: it stays as it is."""
 
+    weight: float
+    """The share when it was looked at."""
     decision: Decision
     because_of: str | None
     """The gate that a rollback is for, or `silence`."""
@@ -55,9 +59,9 @@ def look(canary: Canary, rows: Sequence[CanaryUnit], *, kl: float | None) -> Loo
     measures = [Measure.from_json(values) for values in canary.measures]
     units = [Unit(row.arm is Arm.CANARY, row.weight, row.outcomes) for row in rows]
     gates = [gate_of(measure) for measure in measures]
-    verdict = judge(units, gates, error=demands.error, most_units=demands.most_units)
+    verdict = judge(units, gates, error=(1 - SILENCE_SHARE) * demands.error, most_units=demands.most_units)
     alarms = [*listen(units, error=demands.error), hear_distance(kl)]
-    told = silence.listen(units, RETURN, error=demands.error / 2, margin=SILENCE_MARGIN)
+    told = silence.listen(units, RETURN, error=SILENCE_SHARE * demands.error, margin=SILENCE_MARGIN)
     decision, because_of = verdict.decision, verdict.gate
     if told.is_raised:  # a mean over those who spoke cannot tell why the others did not
         decision, because_of = Decision.ROLL_BACK, "silence"
@@ -67,7 +71,7 @@ def look(canary: Canary, rows: Sequence[CanaryUnit], *, kl: float | None) -> Loo
         decision is Decision.HOLD and in_stage >= demands.stage_units and not any(alarm["rings"] for alarm in alarms)
     )
     next_weight = later[0] if may_rise and later else None
-    return Look(decision, because_of, verdict, alarms, told.as_json(), next_weight)
+    return Look(canary.weight, decision, because_of, verdict, alarms, told.as_json(), next_weight)
 
 
 def gate_of(measure: Measure) -> Gate:

@@ -82,6 +82,14 @@ async def list_candidates(session: AsyncSession, agent_id: UUID) -> Sequence[Ada
     return (await session.scalars(statement)).all()
 
 
+async def list_on_their_way(session: AsyncSession, agent_id: UUID) -> Sequence[AdapterVersion]:
+    """Candidates, and the version on trial."""
+    is_on_its_way = AdapterVersion.state.in_([AdapterState.CANDIDATE, AdapterState.CANARY])
+    return (
+        await session.scalars(select(AdapterVersion).where(AdapterVersion.agent_id == agent_id, is_on_its_way))
+    ).all()
+
+
 async def retire_candidates(session: AsyncSession, agent_id: UUID, *, but: UUID) -> None:
     """Let the newest candidate supersede the others; one that is promoted at this moment is a candidate no more."""
     await session.execute(

@@ -31,7 +31,8 @@ async def find_canary(session: AsyncSession, canary_id: UUID | None) -> Canary |
 
 
 async def lock_canary(session: AsyncSession, canary_id: UUID) -> Canary:
-    return await session.get_one(Canary, canary_id, populate_existing=True, with_for_update=True)
+    """The row, for who writes to it; new episodes may point to it meanwhile."""
+    return await session.get_one(Canary, canary_id, populate_existing=True, with_for_update={"key_share": True})
 
 
 async def list_running(session: AsyncSession) -> Sequence[Canary]:
@@ -55,9 +56,12 @@ async def list_of_agent(session: AsyncSession, agent_id: UUID, *, limit: int) ->
 async def list_entering(session: AsyncSession, canary: Canary, *, before: datetime, limit: int) -> Sequence[Entering]:
     """Conversations of the trial that began after those that have entered, and before `before`, in their order.
 
-    Only those that it saw from their first turn, and of each end user only the first: one user is one unit.
+    Only those that it saw from their first turn, and of each end user only the first: one user is one unit. Where
+    somebody pinned a version the conversation counts in no experiment.
     """
     earlier_episode, earlier = aliased(Episode), aliased(Conversation)
+    pinned = aliased(Episode)
+    was_pinned = select(pinned.id).where(pinned.conversation_id == Conversation.id, pinned.arm == Arm.PINNED)
     was_here = (
         select(earlier_episode.id)
         .join(earlier, earlier.id == earlier_episode.conversation_id)
@@ -76,6 +80,7 @@ async def list_entering(session: AsyncSession, canary: Canary, *, before: dateti
             Episode.ordinal == 0,
             Episode.started_at < before,
             ~was_here.exists(),
+            ~was_pinned.exists(),
         )
         .order_by(Episode.started_at, Episode.id)
         .limit(limit)
@@ -84,9 +89,14 @@ async def list_entering(session: AsyncSession, canary: Canary, *, before: dateti
         after = (canary.entered_until, canary.entered_id)
         statement = statement.where(tuple_(Episode.started_at, Episode.id) > after)
     return [
-        Entering(conversation, arm, propensity if arm is Arm.CANARY else 1.0 - propensity, started_at, episode_id)
+        Entering(conversation, arm, weight_of(arm, propensity), started_at, episode_id)
         for conversation, arm, propensity, started_at, episode_id in await session.execute(statement)
     ]
+
+
+def weight_of(arm: Arm, propensity: float) -> float:
+    """The canary's share that an arm's propensity tells of: the same number in both arms, which 1 - (1 - w) is not."""
+    return round(propensity if arm is Arm.CANARY else 1.0 - propensity, 9)
 
 
 async def add_units(session: AsyncSession, units: Sequence[CanaryUnit]) -> None:

@@ -93,6 +93,12 @@ async def lock_conversations(session: AsyncSession, conversation_ids: Collection
     return {row.id: row for row in locked}
 
 
+async def keep(session: AsyncSession, conversation_ids: Collection[UUID]) -> set[UUID]:
+    """Those that are still there, kept from being erased until this transaction ends; they may be spoken in."""
+    statement = select(Conversation.id).where(is_among(Conversation.id, conversation_ids)).order_by(Conversation.id)
+    return set((await session.scalars(statement.with_for_update(read=True, key_share=True))).all())
+
+
 async def newest_episode(session: AsyncSession, conversation_id: UUID) -> Episode | None:
     statement = select(Episode).where(Episode.conversation_id == conversation_id).order_by(Episode.ordinal.desc())
     found: Episode | None = await session.scalar(statement.limit(1))

@@ -115,12 +115,10 @@ async def was_stable(session: AsyncSession, agent_id: UUID, version_id: UUID) ->
     return (await session.scalar(statement.limit(1))) is not None
 
 
-async def version_before(session: AsyncSession, agent_id: UUID, stable_id: UUID) -> UUID | None:
-    """The version that was in service when `stable_id` was last promoted."""
-    statement = (
-        select(RolloutEvent.from_id)
-        .where(RolloutEvent.agent_id == agent_id, RolloutEvent.to_id == stable_id, RolloutEvent.kind == "promote")
-        .order_by(RolloutEvent.id.desc())
-    )
-    before: UUID | None = await session.scalar(statement.limit(1))
-    return before
+async def list_before(session: AsyncSession, agent_id: UUID, stable_id: UUID) -> Sequence[UUID | None]:
+    """What each promotion took out of service, up to the last one of `stable_id`; newest first, some of them twice."""
+    is_promotion = (RolloutEvent.agent_id == agent_id, RolloutEvent.kind == "promote")
+    of_it = select(RolloutEvent.id).where(*is_promotion, RolloutEvent.to_id == stable_id)
+    last = of_it.order_by(RolloutEvent.id.desc()).limit(1).scalar_subquery()
+    statement = select(RolloutEvent.from_id).where(*is_promotion, RolloutEvent.id <= last)
+    return (await session.scalars(statement.order_by(RolloutEvent.id.desc()))).all()

@@ -11,6 +11,7 @@ from core.domain.episodes import Arm
 from core.domain.suites import fingerprint
 from core.storage import models
 from core.storage.database import Database
+from core.storage.repositories import evaluations
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.registered import register
@@ -140,6 +141,31 @@ async def test_a_second_trial_a_stable_version_and_the_base_model_are_refused(
     assert await try_on(gateway, 0.5, "demo@v9") == (404, "adapter_not_found")
 
 
+async def test_a_rejected_version_is_what_no_rollback_ends_at(
+    gateway: RunningGateway, database: Database, agent: models.Agent, tmp_path: Path
+) -> None:
+    async def promote(adapter: str) -> None:
+        answer = await gateway.admin.post(f"/admin/adapters/{adapter}/promote", json=FORCED)
+        assert answer.status_code == 200, answer.text
+
+    await register(database, agent, tmp_path / "v2")
+    for adapter in ("demo@v1", "demo@v2"):
+        await promote(adapter)
+    assert await try_on(gateway, 0.5) == (200, "demo@v1")
+    await gateway.admin.post("/admin/adapters/demo@v1/reject", json={"reason": "rude"})
+    back = await gateway.admin.post("/admin/agents/demo/rollback")
+    assert back.json()["stable"] == "demo@base"
+
+    await register(database, agent, tmp_path / "v3")
+    await register(database, agent, tmp_path / "v4")
+    for adapter in ("demo@v3", "demo@v4", "demo@v3"):
+        await promote(adapter)
+    await gateway.admin.post("/admin/adapters/demo@v3/reject", json={"reason": "rude"})
+    assert (await gateway.admin.get("/admin/agents/demo/rollout")).json()["stable"] == "demo@v4"
+    back = await gateway.admin.post("/admin/agents/demo/rollback")
+    assert (back.status_code, back.json().get("stable")) == (200, "demo@base")
+
+
 @pytest.mark.parametrize("weight", [-0.1, 1.1, "half", None])
 async def test_a_weight_that_is_no_share_is_refused(gateway: RunningGateway, weight: object) -> None:
     answer = await gateway.admin.post("/admin/adapters/demo@v1/canary", json={"weight": weight, **FORCED})
@@ -256,6 +282,11 @@ async def test_a_suite_that_failed_or_was_never_run_or_has_changed_keeps_a_candi
     assert "the suite has changed since it was run" in await missing()
     await judge_suite(database, candidate, EvaluationState.PASSED, known)
     assert await missing() == "200"
+    again = [{"name": "greets", "prompt": "Hi", "checks": {"contains": "hello"}}]
+    await gateway.admin.patch("/admin/agents/demo", json={"suite": again})
+    state = (await gateway.admin.get("/admin/adapters/demo@v1")).json()["evidence"]["suite"]["state"]
+    assert state == "queued", "a version on its way is asked what is asked today"
+    await judge_suite(database, candidate, EvaluationState.PASSED, known)
     evidence = (await gateway.admin.get("/admin/adapters/demo@v1")).json()["evidence"]
     assert (evidence["suite"]["state"], evidence["offline"]["state"], evidence["canary"]["state"]) == (
         "passed",
@@ -265,14 +296,7 @@ async def test_a_suite_that_failed_or_was_never_run_or_has_changed_keeps_a_candi
 
 
 async def judge_suite(database: Database, version: models.AdapterVersion, state: EvaluationState, asked: str) -> None:
+    """The newest look becomes this."""
     async with database.transaction() as session:
-        session.add(
-            models.Evaluation(
-                agent_id=version.agent_id,
-                adapter_id=version.id,
-                kind=EvaluationKind.SUITE,
-                state=state,
-                reason="greets",
-                figures={"suite": asked},
-            )
-        )
+        row = (await evaluations.newest(session, version.id))[EvaluationKind.SUITE]
+        row.state, row.reason, row.figures = state, "greets", {"suite": asked}

@@ -12,7 +12,7 @@ from core.domain.erasure import ErasurePolicy
 from core.domain.ids import Prefix, public
 from core.storage import models
 from core.storage.database import Database
-from core.storage.repositories import adapters, learner, rollouts
+from core.storage.repositories import adapters, learner, residency, rollouts
 from service.chat import identity
 from tests.fixtures.builders import (
     create_adapter,
@@ -72,6 +72,7 @@ async def line(database: Database, scripted_engine: ScriptedEngine) -> Line:
                 evidence={},
             )
             await rollouts.add_event(session, event)
+            await residency.note_proved(session, scripted_engine.url, version.id)
         scripted_engine.adapters[f"demo@v{number}"] = f"/adapters/{number}"
         teachers.append(teacher)
         runs.append(run)

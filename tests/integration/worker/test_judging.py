@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
-from core.domain.adapters import AdapterState
+from core.domain.adapters import AdapterName, AdapterState
 from core.domain.canaries import CanaryState, EvaluationState
 from core.domain.episodes import Arm
 from core.domain.erasure import ErasureSubject
+from core.domain.errors import ConflictError
+from core.domain.metrics import Direction, Metric, MetricKind
 from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
 from core.erasure.erasing import erase
@@ -20,12 +23,15 @@ from core.rollouts import moving, trying
 from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
-from core.storage.repositories import adapters, rollouts
-from tests.fixtures.builders import create_entry
+from core.storage.repositories import adapters, agents, conversations, rollouts
+from tests.fixtures.builders import create_agent, create_entry, create_episode
+from tests.fixtures.registered import register
 from tests.fixtures.scripted_engine import ScriptedEngine
 from tests.fixtures.traces import traces_of
 from tests.fixtures.trials import (
+    IDLE,
     LATER,
+    SOLVED,
     V1,
     WINDOW,
     agent_with,
@@ -82,6 +88,83 @@ async def test_what_came_after_a_unit_had_entered_changes_nothing_in_it(
     await create_entry(database, conversation, False, metric="solved")
     await look(database, pool)
     assert [unit.outcomes["return"] for unit in await units(database)] == [1.0]
+
+
+async def test_what_silence_means_is_known_of_long_conversations_as_of_short_ones(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    complaint = Metric(
+        "complaint",
+        MetricKind.BOOLEAN,
+        weight=0,
+        required=False,
+        missing=False,
+        guard=True,
+        direction=Direction.LOWER,
+        window_seconds=WINDOW,
+    )
+    agent = await agent_with(database, tmp_path / "v1")
+    async with database.transaction() as session:
+        await agents.declare_metrics(session, await agents.lock_agent(session, "demo"), [SOLVED, complaint])
+    canary = await begin(database, pool)
+    conversation = await met(database, canary, Arm.CANARY, polite=None)
+    async with database.transaction() as session:
+        row = await conversations.lock_conversation(session, conversation.id)
+        row.closed_at = datetime.now(UTC) + timedelta(minutes=20)
+    due = datetime.now(UTC) + timedelta(seconds=WINDOW + IDLE + 30)
+    await look(database, pool, now=due)
+    [unit] = await units(database)
+    assert unit.outcomes["complaint"] == 0.0
+    assert agent.name == "demo"
+
+
+async def test_a_conversation_in_which_somebody_pinned_a_version_counts_for_nothing(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    await agent_with(database, tmp_path / "v1")
+    canary = await begin(database, pool)
+    conversation = await met(database, canary, Arm.CANARY)
+    await create_episode(database, conversation, arm=Arm.PINNED)
+    await look(database, pool)
+    assert await units(database) == []
+
+
+async def test_a_verdict_beside_a_version_that_serves_no_more_is_no_evidence(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    agent = await agent_with(database, tmp_path / "v1", promotion="canary-then-ask")
+    canary = await begin(database, pool)
+    await met_many(database, canary, [(True, False)] * 80)
+    assert (await look(database, pool)).verdict == "promote"
+    await register(database, agent, tmp_path / "v2")
+    await moving.promote(database, pool, AdapterName("demo", 2), by="a person", reason="in a hurry", force=True)
+    with pytest.raises(ConflictError, match="beside a version that serves no more"):
+        await moving.promote(database, pool, V1, by="a person", reason="it was better")
+
+
+async def test_one_trial_that_cannot_be_judged_stops_no_other(
+    database: Database, pool: EnginePool, tmp_path: Path
+) -> None:
+    await agent_with(database, tmp_path / "v1", promotion="auto")
+    canary = await begin(database, pool)
+    await met_many(database, canary, [(False, True)] * 60)
+    other = await create_agent(database, "other")
+    async with database.transaction() as session:
+        broken = models.Canary(
+            id=UUID(int=0),
+            agent_id=other.id,
+            adapter_id=canary.stable_id,
+            stable_id=canary.stable_id,
+            gates={"ramp": []},
+            measures=[],
+            weight=0.5,
+            by="test",
+            reason="a row that nobody should have written",
+        )
+        session.add(broken)
+    await judging.judge_running(database, pool, now=LATER)
+    async with database.transaction() as session:
+        assert (await session.get_one(models.Canary, canary.id)).state is CanaryState.ROLLED_BACK
 
 
 async def test_a_user_is_one_unit_and_who_named_none_is_one_each(

@@ -69,6 +69,11 @@ def test_a_guard_without_a_range_and_a_margin_of_no_guard_are_refused() -> None:
         measures_of(Gates(margins={"solved": 0.1}), [SOLVED])
 
 
+def test_a_margin_as_wide_as_the_range_would_guard_nothing_and_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="below its range"):
+        measures_of(Gates(margins={"anger": 10}), [SOLVED, ANGER])
+
+
 def test_a_value_is_cut_to_its_range_and_turned_so_that_higher_is_better() -> None:
     guard = measures_of(Gates(), [SOLVED, ANGER])[1]
     assert [guard.oriented(value) for value in (-1, 4, 11)] == [0, -4, -10]
