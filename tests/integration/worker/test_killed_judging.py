@@ -52,7 +52,7 @@ async def check(database: Database, agent: models.Agent) -> None:
     ("outcomes", "kinds", "stable"),
     [
         (None, ["canary"], "demo@base"),
-        ([(True, False)] * 60, ["canary", "verdict", "promote"], "demo@v1"),
+        ([(True, False)] * 80, ["canary", "verdict", "promote"], "demo@v1"),
         ([(False, True)] * 60, ["canary", "verdict", "canary_end", "reject"], "demo@base"),
         ([(True, True)] * 11, ["canary", "ramp"], "demo@base"),
     ],
