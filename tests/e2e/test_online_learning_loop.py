@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.stack import Stack, running_stack
+from tests.fixtures.stack import REPLY_SECONDS, Stack, running_stack
 from tests.fixtures.tiny_encoder import write_tiny_encoder
 
 CONVERSATIONS = 24
@@ -67,13 +67,14 @@ def tell_the_story(stack: Stack) -> None:
     assert say(chat, "running", "And now?") == "demo@base"
     assert admin.get("/admin/agents/demo/rollout").json()["reason"] == "the story"
 
-    # Going back is immediate, and the version leaves the engine when its last conversation has ended.
+    # Going back is immediate. The version leaves the engine once its last conversation has ended and no reply of it can
+    # be under way any more.
     assert admin.post("/admin/agents/demo/rollback").json()["stable"] == "demo@base"
     assert say(chat, "newest", "Hello") == "demo@base"
     assert say(chat, "new", "Still you?") == "demo@v1"
     assert "demo@v1" in loaded(stack)
     assert chat.post("/conversations/new/close").status_code == 200
-    wait_until(lambda: "demo@v1" not in loaded(stack), seconds=30)
+    wait_until(lambda: "demo@v1" not in loaded(stack), seconds=REPLY_SECONDS + 30)
 
     # No process was restarted for any of it.
     assert stack.pids() == pids
