@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from bench.bad_adapters.agents import Outcome, Version, in_service
 from core.domain.sequential.verdict import Decision, Gate, Kind, Trial, Unit
 from core.domain.silence import SilenceAlarm
+from worker.canaries.looking import SILENCE_MARGIN, SILENCE_SHARE
 
 CONVERSATIONS, DELAY, STAGE = 5_000, 100, 50
 """Customers in all; how many later an outcome is known, or known to be missing; canaries known of a stage."""
 RAMPS: dict[str, Sequence[float]] = {"1 → 5 → 25 → 50 %": (0.01, 0.05, 0.25, 0.5), "5 → 25 → 50 %": (0.05, 0.25, 0.5)}
-ERROR, ALARM_ERROR = 0.05, 0.01
-MARGIN, ALARM_MARGIN = 0.05, 0.1
+ERROR, MARGIN = 0.05, 0.05
 GATES = (Gate("closed", Kind.SUPERIORITY, 0.0, 1.0), Gate("worth", Kind.NON_INFERIORITY, MARGIN, 1.0))
 
 
@@ -33,8 +33,8 @@ class Tried:
 def try_out(version: Version, ramp: Sequence[float], seed: int) -> Tried:
     """The seed's customers; looked at with each outcome."""
     chance = random.Random(seed)
-    trial = Trial(GATES, error=ERROR, most_units=CONVERSATIONS)
-    alarm = SilenceAlarm("worth", error=ALARM_ERROR, margin=ALARM_MARGIN)
+    trial = Trial(GATES, error=(1 - SILENCE_SHARE) * ERROR, most_units=CONVERSATIONS)
+    alarm = SilenceAlarm("worth", error=SILENCE_SHARE * ERROR, margin=SILENCE_MARGIN)
     waiting: deque[Unit] = deque()
     exposed = known = 0
     for place in range(CONVERSATIONS):
