@@ -171,6 +171,9 @@ async def begin_waiting(database: Database, pool: EnginePool) -> None:
             log.info("candidate not on trial yet", adapter=str(name), why=error.message)
             if error.code != EVIDENCE_MISSING:
                 _not_before[newest.id] = time.monotonic() + AGAIN_SECONDS
+        except Exception as surprise:
+            log.error("candidate not tried", adapter=str(name), why=type(surprise).__name__, exc_info=True)
+            _not_before[newest.id] = time.monotonic() + AGAIN_SECONDS
 
 
 def _tries_by_itself(agent: Agent) -> bool:

@@ -148,7 +148,7 @@ def test_versions_are_listed_and_an_unknown_one_is_refused(stack: Machine) -> No
     assert "Name a version, as in demo@v1" in refused.stderr
     refused = stack.nock("canary", "demo@base", "--weight", "0.5")
     assert refused.returncode == 1
-    assert "base_needs_no_trial" in refused.stderr
+    assert "already_stable" in refused.stderr
 
 
 def test_agents_follow_their_files(stack: Machine, tmp_path: Path) -> None:

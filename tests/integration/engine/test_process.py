@@ -162,7 +162,9 @@ async def test_adapter_calls_answer_as_vllm_does(
             else:
                 assert answer.text.startswith("Success: LoRA adapter 'w'")
         models = (await http.get(f"{embedded_engine_url}/v1/models")).json()["data"]
-    assert [card["id"] for card in models] == ["tiny"]
+    served = [card["id"] for card in models]
+    assert "tiny" in served
+    assert "w" not in served  # other tests' versions may still drain from this engine
 
 
 async def test_sigterm_lets_a_reply_end_and_then_the_process(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -119,4 +119,5 @@ async def test_an_imported_adapter_s_suite_is_queued_with_it(
     assert answer.json()["evidence"]["imported"]["layers"] == 1
     assert answer.json()["evidence"]["suite"]["state"] == "queued"
     async with database.transaction() as session:
-        assert len((await session.scalars(select(models.Evaluation))).all()) == 1
+        asked = (await session.scalars(select(models.Evaluation.kind))).all()
+    assert sorted(asked) == [EvaluationKind.OFFLINE, EvaluationKind.SUITE]
