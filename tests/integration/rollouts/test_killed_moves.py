@@ -1,4 +1,4 @@
-"""A worker that is killed at any commit of a trial leaves what the next one finishes, once."""
+"""A worker or gateway that is killed at any commit of a move leaves what the next one finishes, once."""
 
 import signal
 import sys
@@ -25,9 +25,9 @@ MOST_COMMITS = 20
 """More than any pass has: the loop ends when one lives."""
 
 
-async def judge_and_die(database_url: str, engine: ScriptedEngine, when: str, count: int) -> bool:
+async def move_and_die(what: str, database_url: str, engine: ScriptedEngine, when: str, count: int) -> bool:
     """Whether it was killed; it ends well where it has fewer commits."""
-    command = [sys.executable, "-m", "tests.fixtures.killed_judge", when, str(count), database_url, engine.url]
+    command = [sys.executable, "-m", "tests.fixtures.killed_move", what, when, str(count), database_url, engine.url]
     process = await create_subprocess_exec(*command, cwd=ROOT)
     code = await process.wait()
     assert code in (0, -signal.SIGKILL)
@@ -78,7 +78,7 @@ async def test_the_next_pass_finishes_what_a_killed_one_began_and_does_nothing_t
             await met_many(database, await begin(database, pool, weight=0.25 if "ramp" in kinds else 0.5), outcomes)
         killed = 0
         for count in range(1, MOST_COMMITS):
-            if not await judge_and_die(database_url, scripted_engine, when, count):
+            if not await move_and_die("judge", database_url, scripted_engine, when, count):
                 break
             killed += 1
             await check(database, agent)
@@ -89,3 +89,29 @@ async def test_the_next_pass_finishes_what_a_killed_one_began_and_does_nothing_t
     assert await told(database) == kinds
     assert await stable_now(database, agent) == stable
     assert (await trial(database)).looked_at is not None
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("what", "kind", "stable"), [("promote", "promote", "demo@v1"), ("try", "canary", "demo@base")]
+)
+async def test_a_gateway_killed_in_a_move_has_moved_all_or_nothing_and_the_same_call_finishes_it(
+    database: Database,
+    database_url: str,
+    scripted_engine: ScriptedEngine,
+    tmp_path: Path,
+    what: str,
+    kind: str,
+    stable: str,
+    when: str,
+) -> None:
+    agent = await agent_with(database, tmp_path / "v1")
+    for count in range(1, MOST_COMMITS):
+        if not await move_and_die(what, database_url, scripted_engine, when, count):
+            break
+        await check(database, agent)
+    assert 2 <= count < MOST_COMMITS - 1
+    await check(database, agent)
+    assert await told(database) == [kind]
+    assert await stable_now(database, agent) == stable
+    assert "demo@v1" in scripted_engine.adapters
