@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.stack import REPLY_SECONDS, Stack, running_stack
+from tests.fixtures.stack import Stack, running_stack
 from tests.fixtures.tiny_encoder import write_tiny_encoder
 
 CONVERSATIONS = 24
 LEARN_SECONDS = 600
+TINY_REPLY_SECONDS = 30
+TICK_SECONDS = 30
+"""More than the worker takes to see that a version is needed no more."""
 
 
 @pytest.fixture(params=["embedded", pytest.param("vllm", marks=pytest.mark.vllm)])
@@ -24,22 +27,24 @@ def tiny_stack(
     engine = request.getfixturevalue("vllm_url") if request.param == "vllm" else None
     encoder = write_tiny_encoder(tmp_path_factory.mktemp("encoder") / "letters")
     home = tmp_path_factory.mktemp("home")
-    with running_stack(home, model=tiny_model_folder, encoder=encoder, engine=engine) as stack:
+    with running_stack(
+        home, model=tiny_model_folder, encoder=encoder, engine=engine, reply_seconds=TINY_REPLY_SECONDS
+    ) as stack:
         yield stack
 
 
 def test_an_agent_learns_from_outcomes_and_is_swapped_under_its_users(tiny_stack: Stack) -> None:
-    tell_the_story(tiny_stack)
+    tell_the_story(tiny_stack, drained_after=TINY_REPLY_SECONDS + TICK_SECONDS)
 
 
 @pytest.mark.smollm
 @pytest.mark.timeout(1500)
 def test_the_same_story_on_a_real_language_model(tmp_path: Path) -> None:
     with running_stack(tmp_path / "home") as stack:
-        tell_the_story(stack)
+        tell_the_story(stack, drained_after=120 + TICK_SECONDS)
 
 
-def tell_the_story(stack: Stack) -> None:
+def tell_the_story(stack: Stack, *, drained_after: float) -> None:
     chat, admin = stack.client("chat"), stack.client("admin")
     pids = stack.pids()
 
@@ -74,7 +79,7 @@ def tell_the_story(stack: Stack) -> None:
     assert say(chat, "new", "Still you?") == "demo@v1"
     assert "demo@v1" in loaded(stack)
     assert chat.post("/conversations/new/close").status_code == 200
-    wait_until(lambda: "demo@v1" not in loaded(stack), seconds=REPLY_SECONDS + 30)
+    wait_until(lambda: "demo@v1" not in loaded(stack), seconds=drained_after)
 
     # No process was restarted for any of it.
     assert stack.pids() == pids
