@@ -16,6 +16,7 @@ from core.engine.pool import EnginePool, open_pool
 from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
+from core.storage.turn_log.connections import open_connections
 from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
@@ -24,7 +25,7 @@ from service.chat import routes as chat_routes
 from service.conversations import routes as conversations_routes
 from service.erasure import routes as erasure_routes
 from service.feedback import routes as feedback_routes
-from service.feedback.taking import take
+from service.feedback.taking import taken_together
 from service.gateway import Gateway
 from service.gathering import Gathering
 from service.imports import routes as imports_routes
@@ -35,6 +36,7 @@ from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
 from service.settings import GatewaySettings
 from service.token_memory import TokenMemory
+from service.turn_log import CONNECTIONS, TurnLog
 
 log = structlog.get_logger()
 
@@ -100,6 +102,7 @@ async def _open(
     engine = connect(url, pool_size=database_settings.database_pool)
     stack.push_async_callback(engine.dispose)
     database = Database(engine)
+    connections = await stack.enter_async_context(open_connections(libpq_address(url), CONNECTIONS))
     pool = await stack.enter_async_context(open_pool(engine_settings))
     gateway = Gateway(
         settings=settings,
@@ -110,7 +113,8 @@ async def _open(
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
         adapters_dir=store_settings.adapters_dir,
-        outcomes=Gathering(database, lambda session, key, bodies: take(session, signer, key, bodies)),
+        outcomes=Gathering(taken_together(database, signer), kind=lambda told: told[0]),
+        turns=TurnLog.over(connections),
     )
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)

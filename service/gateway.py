@@ -8,12 +8,13 @@ from core.domain.signatures import Signer
 from core.engine.pool import EnginePool
 from core.storage.database import Database
 from service.feedback.outcomes import Answer
-from service.feedback.schemas import FeedbackIn
+from service.feedback.taking import Told
 from service.gathering import Gathering
 from service.key_ring import KeyRing
 from service.routing_table import RoutingTable
 from service.settings import GatewaySettings
 from service.token_memory import TokenMemory
+from service.turn_log import TurnLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +27,5 @@ class Gateway:
     tokens: TokenMemory
     signer: Signer
     adapters_dir: Path
-    outcomes: Gathering[FeedbackIn, Answer | NockError]
+    outcomes: Gathering[Told, Answer | NockError]
+    turns: TurnLog

@@ -1,16 +1,12 @@
-"""Requests of one moment share a transaction, and so its round trips and its commit; knows nothing of what they ask."""
+"""Requests of one moment share round trips and a commit; knows nothing of what they ask."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from core.domain.keys import Key
-from core.storage.database import Database
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -23,28 +19,32 @@ MOST = 100
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Asked, Answered]):
-    key: Key
     asked: Asked
+    kind: Hashable
     answer: asyncio.Future[Answered]
 
 
 class Gathering(Generic[Asked, Answered]):
-    """Nobody waits for company: what arrives while all writers are busy is what the next transaction holds."""
+    """Nobody waits for company: what arrives while all writers are busy is what the next of them takes.
+
+    `answer` answers several, in order and in one transaction; those of one `kind` only, where that is given.
+    """
 
     def __init__(
         self,
-        database: Database,
-        answer: Callable[[AsyncSession, Key, Sequence[Asked]], Awaitable[Sequence[Answered]]],
+        answer: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]],
+        kind: Callable[[Asked], Hashable] | None = None,
     ) -> None:
-        self._database = database
         self._answer = answer
+        self._kind = kind
         self._waiting: list[_Waiting[Asked, Answered]] = []
         self._writing = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def ask(self, key: Key, asked: Asked) -> Answered:
+    async def ask(self, asked: Asked) -> Answered:
         """The answer, after the commit of the transaction that it was given in."""
-        waiting: _Waiting[Asked, Answered] = _Waiting(key, asked, asyncio.get_running_loop().create_future())
+        kind = None if self._kind is None else self._kind(asked)
+        waiting: _Waiting[Asked, Answered] = _Waiting(asked, kind, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._writing < WRITERS:
             self._writing += 1
@@ -62,17 +62,19 @@ class Gathering(Generic[Asked, Answered]):
             self._writing -= 1
 
     def _next(self) -> list[_Waiting[Asked, Answered]]:
-        """The first in line, with those of the same key."""
-        key = self._waiting[0].key
-        together = [one for one in self._waiting if one.key == key][:MOST]
+        """The first in line, with those of its kind."""
+        if self._kind is None:
+            together, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            return together
+        kind = self._waiting[0].kind
+        together = [one for one in self._waiting if one.kind == kind][:MOST]
         taken = set(map(id, together))
         self._waiting = [one for one in self._waiting if id(one) not in taken]
         return together
 
     async def _share(self, together: Sequence[_Waiting[Asked, Answered]]) -> None:
         try:
-            async with self._database.transaction() as session:
-                answers = await self._answer(session, together[0].key, [one.asked for one in together])
+            answers = await self._answer([one.asked for one in together])
         except Exception as error:
             if len(together) > 1 and not _is_away(error):
                 for one in together:  # what Postgres cannot take of one spoils no other

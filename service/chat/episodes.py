@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain import ids
-from core.domain.adapters import AdapterState
+from core.domain.adapters import AdapterName, AdapterState
 from core.domain.episodes import Arm
 from core.domain.erasure import ErasurePolicy
 from core.domain.routing import draw
@@ -17,9 +17,10 @@ from core.storage.repositories.rollouts import Route
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The version of a new episode, and why it is that."""
+    """The version of a new episode, and why it is that. A pinned one's name its client has said."""
 
     adapter_id: UUID
+    adapter: AdapterName | None
     arm: Arm
     propensity: float
     canary_id: UUID | None
@@ -29,7 +30,10 @@ async def start_episode(
     session: AsyncSession, conversation: Conversation, ordinal: int, route: Route, pinned_id: UUID | None
 ) -> Episode:
     """The conversation's episode of that number: another request may have begun it, then it is that one."""
-    served = choose(conversation, route) if pinned_id is None else Served(pinned_id, Arm.PINNED, 1.0, None)
+    if pinned_id is None:
+        served = choose(conversation.id, conversation.end_user, route)
+    else:
+        served = Served(pinned_id, None, Arm.PINNED, 1.0, None)
     episode = Episode(
         id=ids.new_id(),
         agent_id=conversation.agent_id,
@@ -51,20 +55,20 @@ async def start_episode(
     return started
 
 
-def choose(conversation: Conversation, route: Route) -> Served:
+def choose(conversation_id: UUID, end_user: str | None, route: Route) -> Served:
     """By the end user, so that who comes back meets the same version; by the conversation where nobody is named."""
-    unit = conversation.id.hex if conversation.end_user is None else f"user:{conversation.end_user}"
+    unit = conversation_id.hex if end_user is None else f"user:{end_user}"
     can_hold_out = route.holdout if route.previous_id is not None else 0.0
     drawn = draw(unit, agent=route.agent.id, canary=route.canary_id, weight=route.weight, holdout=can_hold_out)
     match drawn.arm:
         case Arm.CANARY:
             assert route.tried_id is not None
-            return Served(route.tried_id, drawn.arm, drawn.propensity, route.canary_id)
+            return Served(route.tried_id, route.tried, drawn.arm, drawn.propensity, route.canary_id)
         case Arm.HOLDOUT:
             assert route.previous_id is not None
-            return Served(route.previous_id, drawn.arm, drawn.propensity, None)
+            return Served(route.previous_id, route.previous, drawn.arm, drawn.propensity, None)
         case _:
-            return Served(route.stable_id, drawn.arm, drawn.propensity, route.canary_id)
+            return Served(route.stable_id, route.stable, drawn.arm, drawn.propensity, route.canary_id)
 
 
 def _is_out(version: AdapterVersion, arm: Arm) -> bool:

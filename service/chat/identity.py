@@ -55,10 +55,11 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a turn will stand: conversation, episode, how many turns were there before, and the version that serves."""
+    """Where a turn will stand, how many turns its episode had before it, and the version that serves."""
 
-    conversation: Conversation
-    episode: Episode
+    agent_id: UUID
+    conversation_id: UUID
+    episode_id: UUID
     adapter: AdapterName
     index: int
     turn_count: int
@@ -119,8 +120,9 @@ async def take_place(
     last = await turns.newest_turn(session, conversation.id)
     continues = last is not None and last.head_hash == heads.history
     return Place(
-        conversation,
-        episode,
+        conversation.agent_id,
+        conversation.id,
+        episode.id,
         name,
         0 if last is None else last.index + 1,
         episode.turn_count,
@@ -137,7 +139,8 @@ def _serves(episode: Episode, pinned_id: UUID | None) -> bool:
 
 async def branch_off(session: AsyncSession, place: Place) -> Place:
     """A conversation of its own for a turn that lost the race for its place; of the version that has already spoken."""
-    parent, episode = place.conversation, place.episode
+    parent = await conversations.get_conversation(session, place.conversation_id)
+    episode = await conversations.get_episode(session, place.episode_id)
     speaker = Speaker(parent.agent_id, parent.key_id, parent.end_user, None, parent.tags)
     conversation = await _open(session, speaker, Grouping.BRANCH, parent=parent.id)
     own = await conversations.add_episode(
@@ -153,7 +156,7 @@ async def branch_off(session: AsyncSession, place: Place) -> Place:
             turn_count=0,
         ),
     )
-    return Place(conversation, own, place.adapter, 0, 0, place.messages)
+    return Place(conversation.agent_id, conversation.id, own.id, place.adapter, 0, 0, place.messages)
 
 
 async def _find_named(session: AsyncSession, signer: Signer, speaker: Speaker) -> Conversation:
@@ -167,11 +170,7 @@ async def _find_named(session: AsyncSession, signer: Signer, speaker: Speaker) -
         if found is None or found.agent_id != speaker.agent_id:
             raise NotFoundError(f"There is no conversation {name} with this agent.", code="conversation_not_found")
         return found
-    if not 0 < len(name) <= LONGEST_ID or not name.isprintable():
-        raise InvalidRequestError(
-            f"A conversation id has 1 to {LONGEST_ID} printable characters.", param="metadata.conversation_id"
-        )
-    found = await conversations.find_conversation(session, speaker.agent_id, name)
+    found = await conversations.find_conversation(session, speaker.agent_id, check_name(name))
     if found is not None:
         return found
     opened = await _open(session, speaker, Grouping.CLIENT, external_id=name)
@@ -179,6 +178,15 @@ async def _find_named(session: AsyncSession, signer: Signer, speaker: Speaker) -
     if await was_erased(session, signer, speaker.agent_id, name):
         raise gone("conversation")
     return opened
+
+
+def check_name(name: str) -> str:
+    """A client's own id for a conversation, if it may be one."""
+    if not 0 < len(name) <= LONGEST_ID or not name.isprintable():
+        raise InvalidRequestError(
+            f"A conversation id has 1 to {LONGEST_ID} printable characters.", param="metadata.conversation_id"
+        )
+    return name
 
 
 async def _find_retry(

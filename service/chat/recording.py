@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
-from sqlalchemy.ext.asyncio import AsyncSession
+import orjson
 
 from core.domain.conversations import extend_head, storable
 from core.domain.episodes import EpisodeEnd
@@ -13,8 +12,10 @@ from core.domain.sampling import learnability
 from core.domain.tokens import pack
 from core.engine.generation import TRUNCATED, Generation
 from core.outcomes import settling
-from core.storage.models import Agent, Conversation, Turn, TurnTokens
+from core.storage.models import Agent
 from core.storage.repositories import conversations
+from core.storage.turn_log.connections import cursor_of
+from core.storage.turn_log.writing import Finished, write
 from service import metrics
 from service.chat.identity import Heads, Place, branch_off
 from service.gateway import Gateway
@@ -51,44 +52,45 @@ async def commit(
     timing: Timing,
 ) -> Place:
     """Write the turn at its place, or at a branch's where another turn took the place first."""
-    previous_id, previous = gateway.tokens.latest(place.conversation.id)
-    packed = pack(generation.prompt_ids, generation.completion_ids, generation.logprobs, previous)
-    async with gateway.database.transaction() as session:
-        conversation = await conversations.lock_conversation(session, place.conversation.id)
-        if not await conversations.claim_turn(session, place.episode.id, place.turn_count):
-            place = await branch_off(session, place)
-            conversation = await conversations.lock_conversation(session, place.conversation.id)
-            await conversations.claim_turn(session, place.episode.id, place.turn_count)
-        turn = _turn(turn_id, place, heads, body, generation, timing)
-        session.add(turn)
-        await session.flush()
-        session.add(
-            TurnTokens(
-                turn_id=turn_id,
-                prefix_turn_id=previous_id if packed.prefix_length else None,
-                prefix_length=packed.prefix_length,
-                prompt_tail=packed.prompt_tail,
-                completion=packed.completion,
-                logprobs=packed.logprobs,
-                checksum=packed.checksum,
-            )
-        )
-        await _advance(session, conversation, turn, place, agent)
-    gateway.tokens.remember(conversation.id, turn_id, generation.prompt_ids + generation.completion_ids)
+    finished = _finished(gateway, turn_id, place, heads, body, generation, timing)
+    if place.turn_count + 1 >= agent.max_turns or not await gateway.turns.writing.ask(finished):
+        place = await _commit_carefully(gateway, agent, place, finished)
+    gateway.tokens.remember(place.conversation_id, turn_id, generation.prompt_ids + generation.completion_ids)
     return place
 
 
-async def _advance(session: AsyncSession, conversation: Conversation, turn: Turn, place: Place, agent: Agent) -> None:
-    conversation.head_hash = turn.head_hash
-    conversation.last_turn_at = func.clock_timestamp()
-    await session.flush()
-    if place.turn_count + 1 >= agent.max_turns:
-        await settling.end(session, conversation, EpisodeEnd.CAP)
+async def _commit_carefully(gateway: Gateway, agent: Agent, place: Place, finished: Finished) -> Place:
+    """The same for a turn that lost the race for its place, or that is the last which its episode may have."""
+    async with gateway.database.transaction() as session:
+        await conversations.lock_conversation(session, place.conversation_id)
+        async with cursor_of(session) as cursor:
+            if not all(await write(cursor, [finished])):
+                place = await branch_off(session, place)
+                await write(cursor, [_moved(finished, place)])
+        if place.turn_count + 1 >= agent.max_turns:
+            conversation = await conversations.lock_conversation(session, place.conversation_id)
+            await settling.end(session, conversation, EpisodeEnd.CAP)
+    return place
 
 
-def _turn(
-    turn_id: UUID, place: Place, heads: Heads, body: dict[str, Any], generation: Generation, timing: Timing
-) -> Turn:
+def _moved(finished: Finished, place: Place) -> Finished:
+    return finished._replace(
+        conversation_id=place.conversation_id,
+        episode_id=place.episode_id,
+        turn_index=place.index,
+        turn_count=place.turn_count,
+    )
+
+
+def _finished(
+    gateway: Gateway,
+    turn_id: UUID,
+    place: Place,
+    heads: Heads,
+    body: dict[str, Any],
+    generation: Generation,
+    timing: Timing,
+) -> Finished:
     reply = storable(generation.message())
     finish_reason = generation.finish_reason or TRUNCATED
     sampling = {name: value for name, value in body.items() if name not in NOT_SAMPLING}
@@ -98,17 +100,20 @@ def _turn(
         logprobs=len(generation.logprobs),
         finish_reason=finish_reason,
     )
-    return Turn(
-        id=turn_id,
-        agent_id=place.conversation.agent_id,
-        conversation_id=place.conversation.id,
-        episode_id=place.episode.id,
-        index=place.index,
-        messages=place.messages,
-        reply=reply,
+    previous_id, previous = gateway.tokens.latest(place.conversation_id)
+    packed = pack(generation.prompt_ids, generation.completion_ids, generation.logprobs, previous)
+    return Finished(
+        turn_id=turn_id,
+        turn_count=place.turn_count,
+        agent_id=place.agent_id,
+        conversation_id=place.conversation_id,
+        episode_id=place.episode_id,
+        turn_index=place.index,
+        messages=_json(place.messages),
+        reply=_json(reply),
         finish_reason=finish_reason,
-        usage=generation.token_usage(),
-        sampling=storable(sampling),
+        usage=_json(generation.token_usage()),
+        sampling=_json(storable(sampling)),
         learnable=learnable.who,
         learnable_reason=learnable.reason,
         previous_head=heads.history,
@@ -116,7 +121,17 @@ def _turn(
         head_hash=extend_head(heads.request, [reply]),
         engine_seconds=timing.engine,
         first_token_seconds=timing.first_token,
+        prefix_turn_id=previous_id if packed.prefix_length else None,
+        prefix_length=packed.prefix_length,
+        prompt_tail=packed.prompt_tail,
+        completion=packed.completion,
+        logprobs=packed.logprobs,
+        checksum=packed.checksum,
     )
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def count(agent: str, adapter: str, generation: Generation, timing: Timing) -> None:

@@ -19,6 +19,7 @@ from core.storage.repositories.rollouts import Route
 from service import metrics
 from service.chat import identity, recording
 from service.chat.generating import complete
+from service.chat.placing import find_place
 from service.gateway import Gateway
 
 PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -60,7 +61,7 @@ class OpenTurn:
     def headers(self) -> dict[str, str]:
         headers = {"X-Turn-Id": self.public_id, "X-Adapter": str(self.adapter)}
         if self.place is not None:
-            headers["X-Conversation-Id"] = ids.public(ids.Prefix.CONVERSATION, self.place.conversation.id)
+            headers["X-Conversation-Id"] = ids.public(ids.Prefix.CONVERSATION, self.place.conversation_id)
         return headers | _token_header(self.feedback_token)
 
 
@@ -105,17 +106,20 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
     speaker = identity.Speaker(agent.id, key.id, storable(ask.end_user), ask.conversation, storable(ask.tags or {}))
     messages = storable(ask.messages)
     heads = identity.Heads.of(speaker, messages)
-    place = None
-    async with gateway.database.transaction() as session:
-        pinned_id = None
-        if pinned_name is not None:
-            pinned_id = (await adapters.get_version(session, pinned_name)).id
-        if ask.store:
-            window = timedelta(seconds=0 if pinned_name else gateway.settings.retry_window_seconds)
-            found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
-            if isinstance(found, Turn):
-                return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
-            place = await identity.take_place(session, found, messages, heads, route, pinned_id)
+    place: identity.Place | None = None
+    if ask.store and pinned_name is None:
+        place = await find_place(gateway, route, speaker, heads, messages)
+    if pinned_name is not None or (ask.store and place is None):
+        async with gateway.database.transaction() as session:
+            pinned_id = None
+            if pinned_name is not None:
+                pinned_id = (await adapters.get_version(session, pinned_name)).id
+            if ask.store:
+                window = timedelta(seconds=0 if pinned_name else gateway.settings.retry_window_seconds)
+                found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
+                if isinstance(found, Turn):
+                    return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
+                place = await identity.take_place(session, found, messages, heads, route, pinned_id)
     adapter = place.adapter if place else (pinned_name or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)

@@ -39,7 +39,7 @@ async def give_feedback(body: FeedbackIn, gateway: GatewayDep, sender: FeedbackS
     """
     if isinstance(sender, FeedbackToken):
         return _respond(await _give_by_token(gateway, sender, body))
-    return _respond(await gateway.outcomes.ask(sender, body))
+    return _respond(await gateway.outcomes.ask((sender, body)))
 
 
 @router.post("/batch", response_model=BatchOut, responses=ERRORS)

@@ -1,16 +1,32 @@
 """Outcomes as they arrive: what can be joined goes into the ledger, what cannot is kept as a dead letter."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.errors import NockError, NotFoundError
 from core.domain.keys import Key
 from core.domain.signatures import Signer
+from core.storage.database import Database
 from service.feedback import dead_letters
 from service.feedback.giving import give
 from service.feedback.outcomes import Answer, Outcome
 from service.feedback.schemas import FeedbackIn
+
+Told = tuple[Key, FeedbackIn]
+"""Who says it, and what."""
+
+
+def taken_together(
+    database: Database, signer: Signer
+) -> Callable[[Sequence[Told]], Awaitable[Sequence[Answer | NockError]]]:
+    """What answers the outcomes that one key told at one moment."""
+
+    async def answer(told: Sequence[Told]) -> list[Answer | NockError]:
+        async with database.transaction() as session:
+            return await take(session, signer, told[0][0], [body for _, body in told])
+
+    return answer
 
 
 async def take(

@@ -26,9 +26,11 @@ class Route:
     canary_id: UUID | None = None
     """The trial that runs."""
     tried_id: UUID | None = None
+    tried: AdapterName | None = None
     """The version that is on trial."""
     weight: float = 0.0
     previous_id: UUID | None = None
+    previous: AdapterName | None = None
     holdout: float = 0.0
     """Share of new conversations that stay with the version before."""
 
@@ -43,12 +45,14 @@ async def lock_rollout(session: AsyncSession, agent_id: UUID) -> Rollout:
 
 
 async def list_routes(session: AsyncSession) -> Sequence[Route]:
-    stable = aliased(AdapterVersion)
+    stable, tried, previous = (aliased(AdapterVersion) for _ in range(3))
     statement = (
-        select(Agent, Rollout, stable.number, Canary.adapter_id)
+        select(Agent, Rollout, stable.number, tried.id, tried.number, previous.number)
         .join(Rollout, Rollout.agent_id == Agent.id)
         .join(stable, stable.id == Rollout.stable_id)
         .join(Canary, Canary.id == Rollout.canary_id, isouter=True)
+        .join(tried, tried.id == Canary.adapter_id, isouter=True)
+        .join(previous, previous.id == Rollout.previous_id, isouter=True)
     )
     return [
         Route(
@@ -58,11 +62,13 @@ async def list_routes(session: AsyncSession) -> Sequence[Route]:
             rollout.generation,
             rollout.canary_id,
             tried_id,
+            None if tried_number is None else AdapterName(agent.name, tried_number),
             rollout.weight,
             rollout.previous_id,
+            None if previous_number is None else AdapterName(agent.name, previous_number),
             agent.gates.get("holdout", 0.0),
         )
-        for agent, rollout, number, tried_id in await session.execute(statement)
+        for agent, rollout, number, tried_id, tried_number, previous_number in await session.execute(statement)
     ]
 
 

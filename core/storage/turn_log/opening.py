@@ -1,0 +1,91 @@
+"""Open conversations with their first episodes, many at once."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncCursor
+
+from core.domain.conversations import Grouping
+from core.domain.episodes import Arm
+from core.storage.turn_log.connections import Connections, columns_of, with_cursor
+
+
+class Opening(NamedTuple):
+    """A new conversation and its first episode. `tags` is JSON; `tombstone` is what an erased one of its name left."""
+
+    conversation_id: UUID
+    agent_id: UUID
+    name: str | None
+    tombstone: bytes | None
+    end_user: str | None
+    key_id: UUID
+    tags: str
+    grouped: Grouping
+    episode_id: UUID
+    adapter_id: UUID
+    arm: Arm
+    propensity: float
+    canary_id: UUID | None
+
+
+OPEN = """
+WITH given AS (
+    SELECT * FROM unnest(
+        %b::uuid[], %b::uuid[], %b::text[], %b::bytea[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::uuid[],
+        %b::uuid[], %b::text[], %b::float8[], %b::uuid[]
+    ) AS given(conversation_id, agent_id, name, tombstone, end_user, key_id, tags, grouped, episode_id,
+               adapter_id, arm, propensity, canary_id)
+), usable AS MATERIALIZED (
+    SELECT id, state FROM adapter_versions
+    WHERE id IN (SELECT adapter_id FROM given) AND state <> 'rejected' AND taught_by_erased IS DISTINCT FROM 'retire'
+    FOR KEY SHARE
+), opened AS (
+    INSERT INTO conversations (id, agent_id, external_id, end_user, key_id, tags, state, grouped)
+    SELECT conversation_id, agent_id, name, end_user, key_id, tags::jsonb, 'open', grouped
+    FROM given JOIN usable ON usable.id = given.adapter_id
+    WHERE arm <> 'canary' OR usable.state IN ('canary', 'stable')
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+INSERT INTO episodes (id, agent_id, conversation_id, ordinal, adapter_id, arm, propensity, canary_id, turn_count)
+SELECT episode_id, agent_id, conversation_id, 0, adapter_id, arm, propensity, canary_id, 0
+FROM given JOIN opened ON opened.id = given.conversation_id
+RETURNING conversation_id
+"""
+"""A version is locked before anything is opened on it: whoever is taking it out is waited for, and then seen."""
+
+ERASED = """
+DELETE FROM conversations USING unnest(%b::uuid[], %b::bytea[]) AS given(conversation_id, tombstone)
+WHERE id = given.conversation_id AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
+RETURNING id
+"""
+EPISODES_ERASED = """
+DELETE FROM episodes USING unnest(%b::uuid[], %b::bytea[]) AS given(conversation_id, tombstone)
+WHERE episodes.conversation_id = given.conversation_id
+AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
+"""
+
+
+async def open_all(connections: Connections, openings: Sequence[Opening]) -> list[bool]:
+    """Whether each was opened, in order. Those that were not need a closer look: another request took the name, the
+    version was taken out meanwhile, or the name was erased.
+
+    The commit does not wait for the disk. Until a turn is written nobody was answered, and a turn's commit, which does
+    wait, takes all that was committed before it to the disk with it.
+    """
+
+    async def ask(cursor: AsyncCursor) -> list[bool]:
+        async with cursor.connection.transaction():
+            await cursor.execute("SET LOCAL synchronous_commit = off")
+            await cursor.execute(OPEN, columns_of(openings))
+            opened = {conversation for (conversation,) in await cursor.fetchall()}
+            # Asked after the insert: an erasure that the insert had to wait for has left its tombstone.
+            named = [(one.conversation_id, one.tombstone) for one in openings if one.tombstone is not None]
+            if named:
+                await cursor.execute(EPISODES_ERASED, columns_of(named))
+                await cursor.execute(ERASED, columns_of(named))
+                opened -= {conversation for (conversation,) in await cursor.fetchall()}
+        return [one.conversation_id in opened for one in openings]
+
+    return await with_cursor(connections, ask)
