@@ -35,6 +35,7 @@ from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
 from service.settings import GatewaySettings
+from service.shortcut import Shortcut
 from service.token_memory import TokenMemory
 from service.turn_log import CONNECTIONS, TurnLog
 
@@ -68,6 +69,7 @@ def create_app(
         description="Chat with agents that learn from how their conversations ended.",
         lifespan=lifespan,
     )
+    app.add_middleware(Shortcut, path=chat_routes.COMPLETIONS, answer=chat_routes.complete_chat)  # within the next
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={imports_routes.PATH: settings.adapter_bytes})
     errors.install(app)
     for routes in (

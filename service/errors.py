@@ -1,6 +1,6 @@
 """Which status code each failure is, and the two shapes of its body: OpenAI's under /v1, ours elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -153,10 +153,21 @@ async def on_anything(request: Request, error: Exception) -> JSONResponse:
     return respond(request, 500, "internal_error", "Something failed here; it was logged.")
 
 
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    NockError: on_nock_error,
+    RequestValidationError: on_invalid_body,
+    HTTPException: on_http_error,
+    DBAPIError: on_database_away,
+    PoolTimeoutError: on_busy_pool,
+}
+
+
+def handler_of(error: Exception) -> Callable[[Request, Exception], Awaitable[JSONResponse]] | None:
+    """Who answers an error that is expected; nobody for one that is not."""
+    return next((handler for kind, handler in HANDLERS.items() if isinstance(error, kind)), None)
+
+
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(NockError, on_nock_error)
-    app.add_exception_handler(RequestValidationError, on_invalid_body)
-    app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(DBAPIError, on_database_away)
-    app.add_exception_handler(PoolTimeoutError, on_busy_pool)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, on_anything)

@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-import orjson
-
 from core.domain import ids
 from core.domain.adapters import AdapterName
 from core.domain.conversations import ConversationState, Grouping, Message
@@ -97,7 +95,7 @@ async def _open(
         None if name is None else hash_of_name(gateway.signer, Named.EXTERNAL_ID, agent_id, name),
         speaker.end_user,
         speaker.key_id,
-        orjson.dumps(speaker.tags).decode(),
+        speaker.tags,
         grouped,
         episode_id,
         served.adapter_id,

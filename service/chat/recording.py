@@ -1,10 +1,8 @@
 """Write a finished turn: what was said, the tokens as sampled, and whether they may teach; one commit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
-
-import orjson
 
 from core.domain.conversations import extend_head, storable
 from core.domain.episodes import EpisodeEnd
@@ -74,7 +72,8 @@ async def _commit_carefully(gateway: Gateway, agent: Agent, place: Place, finish
 
 
 def _moved(finished: Finished, place: Place) -> Finished:
-    return finished._replace(
+    return replace(
+        finished,
         conversation_id=place.conversation_id,
         episode_id=place.episode_id,
         turn_index=place.index,
@@ -109,11 +108,11 @@ def _finished(
         conversation_id=place.conversation_id,
         episode_id=place.episode_id,
         turn_index=place.index,
-        messages=_json(place.messages),
-        reply=_json(reply),
+        messages=place.messages,
+        reply=reply,
         finish_reason=finish_reason,
-        usage=_json(generation.token_usage()),
-        sampling=_json(storable(sampling)),
+        usage=generation.token_usage(),
+        sampling=storable(sampling),
         learnable=learnable.who,
         learnable_reason=learnable.reason,
         previous_head=heads.history,
@@ -128,10 +127,6 @@ def _finished(
         logprobs=packed.logprobs,
         checksum=packed.checksum,
     )
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
 
 
 def count(agent: str, adapter: str, generation: Generation, timing: Timing) -> None:

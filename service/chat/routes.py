@@ -1,24 +1,26 @@
 """POST /v1/chat/completions, GET /v1/models, POST /chat."""
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from core.domain import ids
 from core.domain.conversations import Message
 from core.domain.errors import NotFoundError
 from core.domain.keys import Scope
-from service.bodies import StrictRoute
+from service.bodies import StrictRoute, read_body
 from service.chat import presenting, service
 from service.chat.headers import DESCRIBED
 from service.chat.schemas import ChatCompletionIn, ChatIn, ChatOut, ModelCard, ModelList
 from service.chat.service import Ask, Repeated
 from service.chat.streaming import EventStream, TurnStream
-from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, TurnKeyDep
+from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, key_of
 from service.errors import ErrorBody, OpenAIErrorBody
+from service.gateway import Gateway
+from service.openapi import reading
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 502, 503, 504)
@@ -26,6 +28,8 @@ OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 502, 503, 504)
 }
+
+COMPLETIONS = "/v1/chat/completions"
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
 
@@ -39,14 +43,18 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/chat/completions", response_class=Response, responses=OPENAI_ERRORS | ANSWER)
-async def complete_chat(
-    body: ChatCompletionIn,
-    gateway: GatewayDep,
-    key: TurnKeyDep,
-    x_conversation_id: Annotated[str | None, Header()] = None,
-) -> Response:
+@router.post(
+    COMPLETIONS,
+    response_class=Response,
+    responses=OPENAI_ERRORS | ANSWER,
+    openapi_extra=reading(ChatCompletionIn, "X-Conversation-Id"),
+)
+async def complete_chat(request: Request) -> Response:
     """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
+    gateway: Gateway = request.app.state.gateway
+    key = await key_of(gateway, request, Scope.CHAT, Scope.ADMIN)
+    body = read_body(ChatCompletionIn, await request.body())
+    x_conversation_id = request.headers.get("X-Conversation-Id")
     ask = Ask(
         model=body.model,
         messages=body.plain_messages(),

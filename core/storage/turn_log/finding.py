@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncCursor
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import Arm
-from core.storage.turn_log.connections import Connections, columns_of, with_cursor
+from core.storage.turn_log.connections import Connections, as_json, with_cursor
 
 
-class Sought(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sought:
     """A conversation by the service's id, by the client's, or by the head that it ends in; the other two are None."""
 
     agent_id: UUID
@@ -53,7 +53,7 @@ FIND = """
 SELECT given.place, found.id, found.agent_id, found.state, found.head_hash, now() - found.last_turn_at,
        episode.id, episode.ended_at IS NOT NULL, episode.arm, version.number, coalesce(episode.turn_count, 0),
        coalesce(last.index, -1)
-FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::bytea[])
+FROM ROWS FROM (json_to_recordset(%s) AS (agent_id uuid, conversation_id uuid, name text, head bytea))
      WITH ORDINALITY AS given(agent_id, conversation_id, name, head, place)
 CROSS JOIN LATERAL (
     SELECT * FROM conversations WHERE id = given.conversation_id
@@ -72,8 +72,8 @@ LEFT JOIN LATERAL (
 """
 
 CONTINUED = """
-SELECT given.place FROM unnest(%b::uuid[], %b::bytea[], %b::int[]) AS given(agent_id, head, place)
-WHERE EXISTS (SELECT FROM turns WHERE agent_id = given.agent_id AND previous_head = given.head)
+SELECT given.place FROM json_to_recordset(%s) AS given(agent_id uuid, head bytea, place int)
+WHERE EXISTS (SELECT FROM turns WHERE turns.agent_id = given.agent_id AND previous_head = given.head)
 """
 
 
@@ -81,7 +81,7 @@ async def find(connections: Connections, sought: Sequence[Sought]) -> list[Findi
     """What there is of each, in order."""
 
     async def ask(cursor: AsyncCursor) -> list[Finding]:
-        await cursor.execute(FIND, columns_of(sought))
+        await cursor.execute(FIND, as_json(sought))
         found: list[list[Found]] = [[] for _ in sought]
         for place, conversation, agent, state, head, silent, episode, ended, arm, *numbers in await cursor.fetchall():
             found[place - 1].append(
@@ -97,10 +97,14 @@ async def find(connections: Connections, sought: Sequence[Sought]) -> list[Findi
                     *numbers,
                 )
             )
-        lost = [(one.agent_id, one.head, i) for i, one in enumerate(sought) if one.head is not None and not found[i]]
+        lost = [
+            {"agent_id": one.agent_id, "head": one.head, "place": i}
+            for i, one in enumerate(sought)
+            if one.head is not None and not found[i]
+        ]
         continued: set[int] = set()
         if lost:
-            await cursor.execute(CONTINUED, columns_of(lost))
+            await cursor.execute(CONTINUED, as_json(lost))
             continued = {place for (place,) in await cursor.fetchall()}
         return [Finding(some, i in continued) for i, some in enumerate(found)]
 

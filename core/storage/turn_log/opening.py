@@ -1,18 +1,20 @@
 """Open conversations with their first episodes, many at once."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncCursor
 
 from core.domain.conversations import Grouping
 from core.domain.episodes import Arm
-from core.storage.turn_log.connections import Connections, columns_of, with_cursor
+from core.storage.turn_log.connections import Connections, as_json, with_cursor
 
 
-class Opening(NamedTuple):
-    """A new conversation and its first episode. `tags` is JSON; `tombstone` is what an erased one of its name left."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A new conversation and its first episode. `tombstone` is what an erased one of its name left."""
 
     conversation_id: UUID
     agent_id: UUID
@@ -20,7 +22,7 @@ class Opening(NamedTuple):
     tombstone: bytes | None
     end_user: str | None
     key_id: UUID
-    tags: str
+    tags: dict[str, Any]
     grouped: Grouping
     episode_id: UUID
     adapter_id: UUID
@@ -31,18 +33,17 @@ class Opening(NamedTuple):
 
 OPEN = """
 WITH given AS (
-    SELECT * FROM unnest(
-        %b::uuid[], %b::uuid[], %b::text[], %b::bytea[], %b::text[], %b::uuid[], %b::text[], %b::text[], %b::uuid[],
-        %b::uuid[], %b::text[], %b::float8[], %b::uuid[]
-    ) AS given(conversation_id, agent_id, name, tombstone, end_user, key_id, tags, grouped, episode_id,
-               adapter_id, arm, propensity, canary_id)
+    SELECT * FROM json_to_recordset(%s) AS given(
+        conversation_id uuid, agent_id uuid, name text, end_user text, key_id uuid, tags jsonb, grouped text,
+        episode_id uuid, adapter_id uuid, arm text, propensity float8, canary_id uuid
+    )
 ), usable AS MATERIALIZED (
     SELECT id, state FROM adapter_versions
     WHERE id IN (SELECT adapter_id FROM given) AND state <> 'rejected' AND taught_by_erased IS DISTINCT FROM 'retire'
     FOR KEY SHARE
 ), opened AS (
     INSERT INTO conversations (id, agent_id, external_id, end_user, key_id, tags, state, grouped)
-    SELECT conversation_id, agent_id, name, end_user, key_id, tags::jsonb, 'open', grouped
+    SELECT conversation_id, agent_id, name, end_user, key_id, tags, 'open', grouped
     FROM given JOIN usable ON usable.id = given.adapter_id
     WHERE arm <> 'canary' OR usable.state IN ('canary', 'stable')
     ON CONFLICT DO NOTHING
@@ -56,12 +57,12 @@ RETURNING conversation_id
 """A version is locked before anything is opened on it: whoever is taking it out is waited for, and then seen."""
 
 ERASED = """
-DELETE FROM conversations USING unnest(%b::uuid[], %b::bytea[]) AS given(conversation_id, tombstone)
+DELETE FROM conversations USING json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
 WHERE id = given.conversation_id AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
 RETURNING id
 """
 EPISODES_ERASED = """
-DELETE FROM episodes USING unnest(%b::uuid[], %b::bytea[]) AS given(conversation_id, tombstone)
+DELETE FROM episodes USING json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
 WHERE episodes.conversation_id = given.conversation_id
 AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
 """
@@ -78,13 +79,13 @@ async def open_all(connections: Connections, openings: Sequence[Opening]) -> lis
     async def ask(cursor: AsyncCursor) -> list[bool]:
         async with cursor.connection.transaction():
             await cursor.execute("SET LOCAL synchronous_commit = off")
-            await cursor.execute(OPEN, columns_of(openings))
+            await cursor.execute(OPEN, as_json(openings))
             opened = {conversation for (conversation,) in await cursor.fetchall()}
             # Asked after the insert: an erasure that the insert had to wait for has left its tombstone.
-            named = [(one.conversation_id, one.tombstone) for one in openings if one.tombstone is not None]
+            named = [one for one in openings if one.tombstone is not None]
             if named:
-                await cursor.execute(EPISODES_ERASED, columns_of(named))
-                await cursor.execute(ERASED, columns_of(named))
+                await cursor.execute(EPISODES_ERASED, as_json(named))
+                await cursor.execute(ERASED, as_json(named))
                 opened -= {conversation for (conversation,) in await cursor.fetchall()}
         return [one.conversation_id in opened for one in openings]
 

@@ -1,18 +1,20 @@
 """Write finished turns with their tokens, many in one commit: each at its place, or not at all."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncCursor
 
+from core.domain.conversations import Message
 from core.domain.sampling import Learnable
-from core.storage.turn_log.connections import Connections, columns_of, with_cursor
+from core.storage.turn_log.connections import Connections, as_json, with_cursor
 
 
-class Finished(NamedTuple):
-    """A row of `turns` and its row of `turn_tokens`; what is JSON there is text here. `turn_count` is the episode's
-    before it."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A row of `turns` and its row of `turn_tokens`; `turn_count` is the episode's before it."""
 
     turn_id: UUID
     turn_count: int
@@ -20,11 +22,11 @@ class Finished(NamedTuple):
     conversation_id: UUID
     episode_id: UUID
     turn_index: int
-    messages: str
-    reply: str
+    messages: list[Message]
+    reply: Message
     finish_reason: str
-    usage: str
-    sampling: str
+    usage: dict[str, Any]
+    sampling: dict[str, Any]
     learnable: Learnable
     learnable_reason: str | None
     previous_head: bytes
@@ -42,13 +44,13 @@ class Finished(NamedTuple):
 
 WRITE = """
 WITH given AS (
-    SELECT * FROM unnest(
-        %b::uuid[], %b::int[], %b::uuid[], %b::uuid[], %b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[],
-        %b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::float8[],
-        %b::float8[], %b::uuid[], %b::int[], %b::bytea[], %b::bytea[], %b::bytea[], %b::int[]
-    ) AS given(turn_id, turn_count, agent_id, conversation_id, episode_id, turn_index, messages, reply, finish_reason,
-               usage, sampling, learnable, learnable_reason, previous_head, request_hash, head_hash, engine_seconds,
-               first_token_seconds, prefix_turn_id, prefix_length, prompt_tail, completion, logprobs, checksum)
+    SELECT * FROM json_to_recordset(%s) AS given(
+        turn_id uuid, turn_count int, agent_id uuid, conversation_id uuid, episode_id uuid, turn_index int,
+        messages jsonb, reply jsonb, finish_reason text, usage jsonb, sampling jsonb, learnable text,
+        learnable_reason text, previous_head bytea, request_hash bytea, head_hash bytea, engine_seconds float8,
+        first_token_seconds float8, prefix_turn_id uuid, prefix_length int, prompt_tail bytea, completion bytea,
+        logprobs bytea, checksum int
+    )
 ), locked AS MATERIALIZED (
     SELECT id FROM conversations WHERE id IN (SELECT conversation_id FROM given) ORDER BY id FOR UPDATE
 ), claimed AS (
@@ -60,8 +62,8 @@ WITH given AS (
     INSERT INTO turns (id, agent_id, conversation_id, episode_id, index, messages, reply, finish_reason, usage,
                        sampling, learnable, learnable_reason, previous_head, request_hash, head_hash, engine_seconds,
                        first_token_seconds)
-    SELECT turn_id, agent_id, conversation_id, episode_id, turn_index, messages::jsonb, reply::jsonb, finish_reason,
-           usage::jsonb, sampling::jsonb, learnable, learnable_reason, previous_head, request_hash, head_hash,
+    SELECT turn_id, agent_id, conversation_id, episode_id, turn_index, messages, reply, finish_reason,
+           usage, sampling, learnable, learnable_reason, previous_head, request_hash, head_hash,
            engine_seconds, first_token_seconds
     FROM claimed
 ), sampled AS (
@@ -80,7 +82,7 @@ WRITTEN = "SELECT id FROM turns WHERE id = ANY(%b)"
 
 async def write(cursor: AsyncCursor, turns: Sequence[Finished]) -> list[bool]:
     """Whether each was written at its place, in order. For who has a transaction open."""
-    await cursor.execute(WRITE, columns_of(turns))
+    await cursor.execute(WRITE, as_json(turns))
     written = {turn for (turn,) in await cursor.fetchall()}
     return [turn.turn_id in written for turn in turns]
 
