@@ -13,7 +13,7 @@ from core.storage.database import Database
 from core.storage.repositories import residency, rollouts
 from core.storage.repositories.erasures import CHANNEL as ERASED_CHANNEL
 from core.storage.repositories.keys import REVOKED_CHANNEL
-from core.storage.repositories.rollouts import MOVED_CHANNEL, Route
+from core.storage.repositories.rollouts import MARKS, MOVED_CHANNEL, Route
 
 log = structlog.get_logger()
 
@@ -56,7 +56,8 @@ async def follow(
     on_revoked: Callable[[], None],
     on_erased: Callable[[str | None], None],
 ) -> None:
-    """Re-read the table at each notification, and every `poll_seconds` in case one is lost. Runs until cancelled.
+    """Re-read the table at each notification, and where it has changed though nobody said so, which is looked at every
+    `poll_seconds`: to read all of it each time would hold every request up. Runs until cancelled.
 
     `on_erased` is told what a notice of erasure holds, and None where one may have been missed. While Postgres is away
     the last table stays in service.
@@ -69,8 +70,12 @@ async def follow(
                 await listening.execute(f"LISTEN {ERASED_CHANNEL}")
                 on_revoked()  # a notice may have been missed
                 on_erased(None)
+                known = None
                 while True:
-                    await table.refresh(database)
+                    marks = await (await listening.execute(MARKS)).fetchone()
+                    if marks != known:
+                        await table.refresh(database)
+                        known = marks
                     async for notice in listening.notifies(timeout=poll_seconds, stop_after=1):
                         if notice.channel == REVOKED_CHANNEL:
                             on_revoked()

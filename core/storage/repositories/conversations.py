@@ -140,14 +140,6 @@ async def add_episode(session: AsyncSession, episode: Episode) -> Episode:
     return found
 
 
-async def claim_turn(session: AsyncSession, episode_id: UUID, count: int) -> bool:
-    """Compare-and-set: whether this turn is the episode's turn number `count`; one that lost the race is a branch."""
-    moved = await session.execute(
-        update(Episode).where(Episode.id == episode_id, Episode.turn_count == count).values(turn_count=count + 1)
-    )
-    return bool(moved.rowcount)  # type: ignore[attr-defined]  # a cursor result, which async sessions type too widely
-
-
 async def count_turns_of_newest(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, int]:
     """The turns of each one's newest episode."""
     statement = (

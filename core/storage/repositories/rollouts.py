@@ -14,6 +14,16 @@ from core.storage.models import AdapterVersion, Agent, Canary, Rollout, RolloutE
 MOVED_CHANNEL = "nock_rollouts"
 """Postgres channel on which a moved pointer, or a changed agent, reaches every gateway."""
 
+MARKS = """
+SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
+    SELECT concat(agents.id, ' ', agents.xmin, ' ', rollouts.xmin, ' ', canaries.xmin)
+    FROM agents JOIN rollouts ON rollouts.agent_id = agents.id LEFT JOIN canaries ON canaries.id = rollouts.canary_id
+    UNION ALL
+    SELECT concat(engine_url, ' ', adapter_id) FROM engine_residency WHERE seen_at IS NOT NULL
+) AS lines(line)
+"""
+"""Another answer where `list_routes` or `residency.list_proved` may have one: an updated row has another xmin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

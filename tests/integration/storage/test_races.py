@@ -15,7 +15,7 @@ from core.storage import models
 from core.storage.database import Database, connect
 from core.storage.models import RunState
 from core.storage.repositories import adapters, agents, conversations, learner, rewards, rollouts
-from tests.fixtures.builders import create_adapter, create_agent, create_conversation, create_episode
+from tests.fixtures.builders import create_adapter, create_agent, create_conversation
 
 CLAIMANTS = 8
 Result = TypeVar("Result")
@@ -34,15 +34,6 @@ async def all_at_once(
             return await claim(session)
 
     return await asyncio.gather(*(one() for _ in range(count)))
-
-
-async def test_one_request_gets_a_place_in_the_episode(database: Database) -> None:
-    conversation = await create_conversation(database, await create_agent(database))
-    episode = await create_episode(database, conversation)
-    won = await all_at_once(database, lambda session: conversations.claim_turn(session, episode.id, 0))
-    assert Counter(won) == {True: 1, False: CLAIMANTS - 1}
-    async with database.transaction() as session:
-        assert (await session.get_one(models.Episode, episode.id)).turn_count == 1
 
 
 async def test_one_run_of_an_agent_is_queued_at_a_time(database: Database) -> None:
