@@ -16,7 +16,6 @@ from core.engine.pool import EnginePool, open_pool
 from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
-from core.storage.turn_log.connections import open_connections
 from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
@@ -37,7 +36,7 @@ from service.runs import routes as runs_routes
 from service.settings import GatewaySettings
 from service.shortcut import Shortcut
 from service.token_memory import TokenMemory
-from service.turn_log import CONNECTIONS, TurnLog
+from service.turn_log import open_turn_log
 
 log = structlog.get_logger()
 
@@ -104,7 +103,7 @@ async def _open(
     engine = connect(url, pool_size=database_settings.database_pool)
     stack.push_async_callback(engine.dispose)
     database = Database(engine)
-    connections = await stack.enter_async_context(open_connections(libpq_address(url), CONNECTIONS))
+    turns = await stack.enter_async_context(open_turn_log(libpq_address(url)))
     pool = await stack.enter_async_context(open_pool(engine_settings))
     gateway = Gateway(
         settings=settings,
@@ -116,7 +115,7 @@ async def _open(
         signer=signer,
         adapters_dir=store_settings.adapters_dir,
         outcomes=Gathering(taken_together(database, signer), kind=lambda told: told[0]),
-        turns=TurnLog.over(connections),
+        turns=turns,
     )
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)

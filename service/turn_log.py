@@ -1,16 +1,15 @@
 """The turns of one moment are found, opened and written together: what a gateway process holds for that."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from core.storage.turn_log.connections import Connections
+from core.storage.turn_log.connections import open_connections
 from core.storage.turn_log.finding import Finding, Sought, find
 from core.storage.turn_log.opening import Opening, open_all
 from core.storage.turn_log.writing import Finished, write_all
 from service.gathering import WRITERS, Gathering
-
-CONNECTIONS = 3 * WRITERS
-"""What a process needs, so that no gathering waits for another's connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +18,16 @@ class TurnLog:
     opening: Gathering[Opening, bool]
     writing: Gathering[Finished, bool]
 
-    @classmethod
-    def over(cls, connections: Connections) -> "TurnLog":
-        return cls(
-            Gathering(partial(find, connections)),
-            Gathering(partial(open_all, connections)),
-            Gathering(partial(write_all, connections)),
+
+@asynccontextmanager
+async def open_turn_log(address: str) -> AsyncIterator[TurnLog]:
+    """With as many connections as its gatherings have writers, so that none waits for another's."""
+    async with (
+        open_connections(address, 2 * WRITERS, durable=False) as swift,
+        open_connections(address, WRITERS, durable=True) as durable,
+    ):
+        yield TurnLog(
+            finding=Gathering(partial(find, swift)),
+            opening=Gathering(partial(open_all, swift)),
+            writing=Gathering(partial(write_all, durable)),
         )

@@ -28,15 +28,25 @@ connection, and a plan that was made while the tables were empty must still be t
 
 
 @asynccontextmanager
-async def open_connections(address: str, size: int) -> AsyncIterator[Connections]:
-    """At most `size` connections in autocommit. They come when Postgres does; nobody waits for it here."""
+async def open_connections(address: str, size: int, *, durable: bool) -> AsyncIterator[Connections]:
+    """At most `size` connections in autocommit. They come when Postgres does; nobody waits for it here.
+
+    Where they are not `durable`, a commit is seen by all at once, and is on the disk with the next one that is.
+    """
+
+    async def configure(connection: AsyncConnection) -> None:
+        for setting in NESTED_LOOPS_ONLY:
+            await connection.execute(setting)
+        if not durable:
+            await connection.execute("SET synchronous_commit = off")
+
     pool: Connections = AsyncConnectionPool(
         address,
         kwargs={"autocommit": True, "prepare_threshold": 0, "connect_timeout": ADDRESS_SECONDS},
         min_size=size,
         max_size=size,
         timeout=ADDRESS_SECONDS,
-        configure=_plan_once,
+        configure=configure,
         open=False,
     )
     await pool.open(wait=False)
@@ -44,11 +54,6 @@ async def open_connections(address: str, size: int) -> AsyncIterator[Connections
         yield pool
     finally:
         await pool.close()
-
-
-async def _plan_once(connection: AsyncConnection) -> None:
-    for setting in NESTED_LOOPS_ONLY:
-        await connection.execute(setting)
 
 
 async def with_cursor(connections: Connections, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:

@@ -57,14 +57,12 @@ RETURNING conversation_id
 """A version is locked before anything is opened on it: whoever is taking it out is waited for, and then seen."""
 
 ERASED = """
-DELETE FROM conversations USING json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
-WHERE id = given.conversation_id AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
-RETURNING id
+SELECT conversation_id FROM json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
+WHERE EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
 """
-EPISODES_ERASED = """
-DELETE FROM episodes USING json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
-WHERE episodes.conversation_id = given.conversation_id
-AND EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
+TAKE_BACK = """
+WITH episode AS (DELETE FROM episodes WHERE conversation_id = ANY(%(erased)s))
+DELETE FROM conversations WHERE id = ANY(%(erased)s)
 """
 
 
@@ -72,21 +70,28 @@ async def open_all(connections: Connections, openings: Sequence[Opening]) -> lis
     """Whether each was opened, in order. Those that were not need a closer look: another request took the name, the
     version was taken out meanwhile, or the name was erased.
 
-    The commit does not wait for the disk. Until a turn is written nobody was answered, and a turn's commit, which does
+    The commit need not wait for the disk. Until a turn is written nobody was answered, and a turn's commit, which does
     wait, takes all that was committed before it to the disk with it.
     """
+    named = [one for one in openings if one.tombstone is not None]
 
     async def ask(cursor: AsyncCursor) -> list[bool]:
-        async with cursor.connection.transaction():
-            await cursor.execute("SET LOCAL synchronous_commit = off")
-            await cursor.execute(OPEN, as_json(openings))
-            opened = {conversation for (conversation,) in await cursor.fetchall()}
-            # Asked after the insert: an erasure that the insert had to wait for has left its tombstone.
-            named = [one for one in openings if one.tombstone is not None]
-            if named:
-                await cursor.execute(EPISODES_ERASED, as_json(named))
+        if not named:
+            opened = await _open(cursor, openings)
+        else:
+            async with cursor.connection.transaction():
+                opened = await _open(cursor, openings)
+                # Asked after the insert: an erasure that the insert had to wait for has left its tombstone.
                 await cursor.execute(ERASED, as_json(named))
-                opened -= {conversation for (conversation,) in await cursor.fetchall()}
+                erased = {conversation for (conversation,) in await cursor.fetchall()}
+                if erased:
+                    await cursor.execute(TAKE_BACK, {"erased": list(opened & erased)})
+                    opened -= erased
         return [one.conversation_id in opened for one in openings]
 
     return await with_cursor(connections, ask)
+
+
+async def _open(cursor: AsyncCursor, openings: Sequence[Opening]) -> set[UUID]:
+    await cursor.execute(OPEN, as_json(openings))
+    return {conversation for (conversation,) in await cursor.fetchall()}

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from core.domain import ids
 from core.storage import models
@@ -32,6 +33,17 @@ async def open_conversation(gateway: RunningGateway, name: str = "order") -> htt
     answer = await gateway.chat.post("/v1/chat/completions", json=asking(name))
     assert answer.status_code == 200
     return answer
+
+
+async def waiters_are(database: Database, count: int) -> None:
+    """Returns when so many wait for a lock, in Postgres' own words."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(1000):
+        async with database.transaction() as session:
+            if await session.scalar(text(waiting)) == count:
+                return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"{count} never waited at once")
 
 
 @pytest.mark.parametrize("path", ["/conversations/order", "/users/ann"])
@@ -66,7 +78,7 @@ async def test_whatever_waits_for_an_erasure_finds_that_it_is_gone(gateway: Runn
     async with database.transaction() as session:
         await conversations.lock_conversation(session, own)
         erasing = asyncio.create_task(gateway.admin.delete("/conversations/order"))
-        await asyncio.sleep(0.2)  # the erasure waits first
+        await waiters_are(database, 1)  # the erasure waits first
         calls = [
             gateway.chat.post("/v1/chat/completions", json=asking()),
             gateway.feedback.post("/feedback", json={"conversation_id": "order", "value": 1, "comment": MARK}),
@@ -74,7 +86,7 @@ async def test_whatever_waits_for_an_erasure_finds_that_it_is_gone(gateway: Runn
             gateway.admin.delete("/conversations/order"),
         ]
         waiting = [asyncio.create_task(call) for call in calls]
-        await asyncio.sleep(0.2)
+        await waiters_are(database, 1 + len(calls))
         assert not any(one.done() for one in (erasing, *waiting))
     answers = await asyncio.gather(*waiting)
     assert [answer.status_code for answer in answers] == [410, 410, 410, 200]

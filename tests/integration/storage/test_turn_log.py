@@ -36,7 +36,7 @@ CLAIMANTS = 8
 
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[Connections]:
-    async with open_connections(libpq_address(database_url), CLAIMANTS) as opened:
+    async with open_connections(libpq_address(database_url), CLAIMANTS, durable=True) as opened:
         yield opened
 
 
