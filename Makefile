@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-bad-adapters: install ## Bad adapters as canaries: caught after how many c
 
 bench-swap: install ## How soon a promoted version is met, and what swaps cost those who speak, beside a reload and a restart
 	$(BIN)/python -m bench.swap
+
+bench-gateway: install ## What Nock adds to an engine's answer and how many it carries, beside other gateways
+	$(BIN)/python -m bench.gateway
 
 soak-outcomes: install ## The outcomes' rules beside a slow model of them for thousands of steps, other ones each time
 	$(BIN)/python -m pytest -s --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_stateful.py

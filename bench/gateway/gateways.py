@@ -1,0 +1,28 @@
+"""Every target by its name, and how it is started."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from bench.gateway import targets
+from bench.gateway.stack import Ground
+from bench.gateway.targets import Target
+
+
+@contextmanager
+def direct(ground: Ground) -> Iterator[Target]:
+    yield targets.direct(ground.engine_url)
+
+
+def nock(ground: Ground) -> AbstractContextManager[Target]:
+    return targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key)
+
+
+ALL: dict[str, Callable[[Ground], AbstractContextManager[Target]]] = {"direct": direct, "nock": nock}
+
+
+def chosen(names: str) -> list[str]:
+    """The targets that are named, and `direct`, to which the others are compared."""
+    given = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in given if name not in ALL]:
+        raise SystemExit(f"There is no target {unknown[0]!r}: there are {', '.join(ALL)}.")
+    return [name for name in ALL if name in given or name == "direct"]
