@@ -10,13 +10,13 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from bench.gateway import durability, gateways
-from bench.gateway.cases import CASES, measure
-from bench.gateway.reporting import summary
-from bench.gateway.stack import running
+from bench.gateway import durability, gateways, killing
+from bench.gateway.cases import CASES, Figures, measure
+from bench.gateway.reporting import Round, summary
+from bench.gateway.stack import Ground, running
 from bench.gateway.table import table
 from bench.gateway.targets import Target
 
@@ -27,30 +27,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load in each round")
-    parser.add_argument("--short", action="store_true", help="two rounds of a second each")
+    parser.add_argument("--kills", type=int, default=6, help="of each gateway that keeps what it says")
+    parser.add_argument("--short", action="store_true", help="two rounds of a second each, two kills")
     parser.add_argument("--only", default=",".join(gateways.ALL), help="targets, comma between; direct is always there")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     if given.short:
-        given.rounds, given.seconds = 2, 1.0
-    load_before = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="nock-bench-") as name, ExitStack() as stack:
-        ground = stack.enter_context(running(Path(name)))
-        targets = [stack.enter_context(gateways.ALL[one](ground)) for one in gateways.chosen(given.only)]
+        given.rounds, given.seconds, given.kills = 2, 1.0, 2
+    load_before, names = os.getloadavg(), gateways.chosen(given.only)
+    with tempfile.TemporaryDirectory(prefix="nock-bench-") as name, running(Path(name)) as ground:
         durable = {"a commit": durability.commits(ground.libpq), "a page to the disk": durability.syncs(ground.folder)}
-        for target in targets:
-            for arguments in CASES.values():  # warm: connections, prepared statements, compiled queries
-                measure(target, [*arguments, "--seconds=0.5"], ground.bystanders)
-        rounds: list[dict[str, dict[str, Any]]] = []
-        for number in range(given.rounds):
-            one: dict[str, dict[str, Any]] = {case: {} for case in CASES}
-            for case, arguments in CASES.items():
-                for target in in_turn(targets, number):
-                    one[case][target.name] = measure(
-                        target, [*arguments, f"--seconds={given.seconds}"], ground.bystanders
-                    )
-            rounds.append(one)
-            print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
+        rounds = play(ground, names, given.rounds, given.seconds)
+        tolls = {
+            one: killing.kill_again_and_again(ground, one, gateways.ALL[one], given.kills)
+            for one in names
+            if one in killing.KEPT_BY
+        }
     found = summary(rounds)
     told = {
         "cores": os.cpu_count(),
@@ -58,11 +50,30 @@ def main() -> None:
         "load_average_after": os.getloadavg(),
         "durability": durable,
         "summary": found,
+        "killed": {name: asdict(toll) for name, toll in tolls.items()},
         "rounds": rounds,
     }
     given.out.parent.mkdir(exist_ok=True)
     given.out.write_text(json.dumps(told, indent=1) + "\n")
-    print(table(found, durable))
+    print(table(found, durable, tolls))
+
+
+def play(ground: Ground, names: list[str], rounds: int, seconds: float) -> list[Round]:
+    """Every target under every load, round after round."""
+    with ExitStack() as stack:
+        targets = [stack.enter_context(gateways.ALL[name](ground)) for name in names]
+        for target in targets:
+            for arguments in CASES.values():  # warm: connections, prepared statements, compiled queries
+                measure(target, [*arguments, "--seconds=0.5"], ground.bystanders)
+        played: list[Round] = []
+        for number in range(rounds):
+            one: dict[str, dict[str, Figures]] = {case: {} for case in CASES}
+            for case, arguments in CASES.items():
+                for target in in_turn(targets, number):
+                    one[case][target.name] = measure(target, [*arguments, f"--seconds={seconds}"], ground.bystanders)
+            played.append(one)
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return played
 
 
 def in_turn(targets: list[Target], number: int) -> list[Target]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ CASES: dict[str, list[str]] = {
     "stream, one at a time": ["--in-flight=1", "--stream", "--tokens=64"],
     "stream, 16 in flight": ["--in-flight=16", "--stream", "--tokens=64"],
 }
+SETTLE_SECONDS = 10.0
+IDLE_SHARE = 0.1
+"""Of a core, with all that runs now and then."""
 Figures = dict[str, Any]
 
 
@@ -49,7 +53,7 @@ def of_postgres(tether: int) -> float:
 
 
 def measure(target: Target, arguments: list[str], bystanders: Bystanders) -> Figures:
-    """One load, to its end."""
+    """One load, to its end, and what it left to be written: the next one begins when nobody works any more."""
 
     def used() -> dict[str, float]:
         return {"server": target.cpu_seconds(), **bystanders.cpu_seconds()}
@@ -58,7 +62,19 @@ def measure(target: Target, arguments: list[str], bystanders: Bystanders) -> Fig
     figures = run(target, arguments)
     for name, seconds in used().items():
         figures[f"{name}_cpu"] = (seconds - before[name]) / figures["seconds"]
+    settle(used)
     return figures
+
+
+def settle(used: Callable[[], dict[str, float]]) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    before = sum(used().values())
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = sum(used().values())
+        if now - before < IDLE_SHARE * 0.2:
+            return
+        before = now
 
 
 def run(target: Target, arguments: list[str], *, meanwhile: Callable[[], None] = lambda: None) -> Figures:

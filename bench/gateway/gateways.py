@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
-from bench.gateway import targets
+from bench.gateway import litellm, targets, tensorzero
 from bench.gateway.stack import Ground
 from bench.gateway.targets import Target
 
@@ -17,7 +18,12 @@ def nock(ground: Ground) -> AbstractContextManager[Target]:
     return targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key)
 
 
-ALL: dict[str, Callable[[Ground], AbstractContextManager[Target]]] = {"direct": direct, "nock": nock}
+ALL: dict[str, Callable[[Ground], AbstractContextManager[Target]]] = {
+    "direct": direct,
+    "nock": nock,
+    **{name: partial(tensorzero.running, name=name) for name in tensorzero.KEEPS},
+    "litellm": litellm.running,
+}
 
 
 def chosen(names: str) -> list[str]:

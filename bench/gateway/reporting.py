@@ -18,6 +18,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
     for name in rounds[0][ONE]:
         found[name] = {
             "added": {turns: added(rounds, name, turns) for turns in ("all_turns", "first_turn", "later_turns")},
+            "taken": {share: median(rounds, ONE, name, "all_turns", share) for share in SHARES},
             "per_second": {case: median(rounds, case, name, "per_second") for case in (SIXTEEN, SIXTY_FOUR)},
             "p99": {case: median(rounds, case, name, "all_turns", "p99") for case in (SIXTEEN, SIXTY_FOUR)},
             "first_event_added": {case: difference(rounds, case, name, "first_event", "p50") for case in STREAMS},

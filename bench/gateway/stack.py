@@ -10,6 +10,9 @@ from bench.gateway.targets import add_agent, engine
 from bench.outcomes import servers
 from service.app import libpq_address
 
+PYTHON_OF_GATEWAYS = Path(__file__).parents[2] / ".venv-gateways" / "bin" / "python"
+"""Others' gateways live in an environment of their own: `make bench-gateway` makes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ground:
