@@ -105,8 +105,8 @@ $(GATEWAYS_VENV)/.installed: requirements-gateways.txt
 	@$(GATEWAYS_VENV)/bin/pip install --progress-bar on --no-deps -r requirements-gateways.txt
 	@touch $@
 
-bench-gateway: install $(GATEWAYS_VENV)/.installed ## What Nock adds to an engine's answer and how many it carries, beside other gateways
-	$(BIN)/python -m bench.gateway
+bench-gateway: install $(GATEWAYS_VENV)/.installed ## What Nock adds to an engine's answer, beside other gateways (WHAT=scaling, endurance, history, streams, profile)
+	$(BIN)/python -m bench.gateway$${WHAT:+.$$WHAT}
 
 soak-outcomes: install ## The outcomes' rules beside a slow model of them for thousands of steps, other ones each time
 	$(BIN)/python -m pytest -s --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_stateful.py

@@ -66,8 +66,9 @@ def measure(target: Target, arguments: list[str], bystanders: Bystanders) -> Fig
     return figures
 
 
-def settle(used: Callable[[], dict[str, float]]) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
+def settle(used: Callable[[], dict[str, float]], seconds: float = SETTLE_SECONDS) -> None:
+    """Wait until those whose processor time it is do next to nothing, for so long at most."""
+    deadline = time.monotonic() + seconds
     before = sum(used().values())
     while time.monotonic() < deadline:
         time.sleep(0.2)

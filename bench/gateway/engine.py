@@ -16,6 +16,8 @@ import uvloop
 MODEL = "mock"
 DEFAULT_TOKENS = 20
 MOST_TOKENS = 32_768
+AT_ONCE = 10_000
+"""A reply of more tokens than that comes without a pause: it is for those who read it slowly."""
 WIDTH = 5
 IDS = b",".join(b"%d" % (1000 + place % 9000) for place in range(2 * MOST_TOKENS))
 LOGPROB = b'{"token":"word ","logprob":-0.25,"bytes":[119,111,114,100,32],"top_logprobs":[]}'
@@ -84,7 +86,7 @@ class Engine(asyncio.Protocol):
     served = 0
 
     def __init__(self, pause: float) -> None:
-        self._pause = pause
+        self._pause = self._step_pause = pause
         self._loop = asyncio.get_running_loop()
         self._url = b""
         self._body = b""
@@ -133,6 +135,7 @@ class Engine(asyncio.Protocol):
             else:
                 self._write(self._id + answer(*wanted))
             return
+        self._step_pause = 0.0 if tokens > AT_ONCE else self._pause
         counted = bool((asked.get("stream_options") or {}).get("include_usage"))
         self._rest = events(*wanted, counted)
         self._transport.write(SSE)
@@ -148,8 +151,8 @@ class Engine(asyncio.Protocol):
             self._transport.write(chunk + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
         else:
             self._transport.write(chunk)
-            if self._pause:
-                self._loop.call_later(self._pause, self._step, number + 1)
+            if self._step_pause:
+                self._loop.call_later(self._step_pause, self._step, number + 1)
             else:
                 self._loop.call_soon(self._step, number + 1)
 

@@ -18,9 +18,17 @@ def nock(ground: Ground) -> AbstractContextManager[Target]:
     return targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key)
 
 
+def nock_by_history(ground: Ground) -> AbstractContextManager[Target]:
+    """The same for clients that say no conversation's id, and are known by the history that they resend."""
+    return targets.nock(
+        ground.folder, ground.database_url, ground.engine_url, ground.key, name="nock-by-history", named=False
+    )
+
+
 ALL: dict[str, Callable[[Ground], AbstractContextManager[Target]]] = {
     "direct": direct,
     "nock": nock,
+    "nock-by-history": nock_by_history,
     **{name: partial(tensorzero.running, name=name) for name in tensorzero.KEEPS},
     "litellm": litellm.running,
 }

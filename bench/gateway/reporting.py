@@ -24,6 +24,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
             "first_event_added": {case: difference(rounds, case, name, "first_event", "p50") for case in STREAMS},
             "chunk_added": {case: difference(rounds, case, name, "chunk_cost", "p50") for case in STREAMS},
             "cpu_per_chunk": statistics.median(cpu_per_chunk(one[STREAMS[1]][name]) for one in rounds),
+            "cpu_per_request": {case: cpu_per_request(rounds, case, name) for case in (ONE, SIXTEEN, SIXTY_FOUR)},
             "cpu": {case: cpu(rounds, case, name) for case in rounds[0]},
             "rate_over": {
                 case: {other: ratio(rounds, case, name, other) for other in rounds[0][ONE] if other != name}
@@ -55,6 +56,15 @@ def ratio(rounds: Sequence[Round], case: str, name: str, other: str) -> float:
 def cpu_per_chunk(figures: Figures) -> float:
     """Milliseconds of a gateway's processor time by event of a stream, the request's own cost with them."""
     return float(1000 * figures["server_cpu"] * figures["seconds"] / figures["events"])
+
+
+def cpu_per_request(rounds: Sequence[Round], case: str, name: str) -> dict[str, float]:
+    """Milliseconds of processor time: the one figure that a busy machine leaves nearly alone."""
+
+    def of(figures: Figures, who: str) -> float:
+        return float(1000 * figures[f"{who}_cpu"] / figures["per_second"])
+
+    return {who: statistics.median(of(one[case][name], who) for one in rounds) for who in ("server", "postgres")}
 
 
 def cpu(rounds: Sequence[Round], case: str, name: str) -> dict[str, float]:

@@ -18,11 +18,14 @@ def table(found: Found, durability: Mapping[str, Mapping[str, float]], tolls: Ma
         for turns in ("all_turns", "first_turn", "later_turns"):
             lines.append(_row(f"{name}, {turns.replace('_', ' ')}", of["added"][turns]))
     lines += [_row(what, of) for what, of in durability.items()]
-    lines += ["", "Requests a second, p99 in milliseconds; cores used by client, gateway, engine, Postgres"]
+    lines += ["", "Requests a second, p99 ms, CPU ms a request of gateway and Postgres; cores used"]
+    lines.append(" " * 80 + "   by client, gateway, engine, Postgres")
     for case in (SIXTEEN, SIXTY_FOUR):
         for name, of in found.items():
             cores = ", ".join(f"{share:.2f}" for share in of["cpu"][case].values())
-            lines.append(f"{case:<14}{name:<28}{of['per_second'][case]:>9.0f}{of['p99'][case]:>9.1f}   {cores}")
+            spent = "".join(f"{each:>10.3f}" for each in of["cpu_per_request"][case].values())
+            figures = f"{of['per_second'][case]:>9.0f}{of['p99'][case]:>9.1f}{spent}"
+            lines.append(f"{case:<14}{name:<28}{figures}   {cores}")
     lines += ["", "Streams: added to the first event and to each later one at p50, milliseconds; CPU time an event"]
     for case in STREAMS:
         for name, of in found.items():

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +58,37 @@ def direct(engine_url: str) -> Target:
 
 
 @contextmanager
-def nock(folder: Path, database_url: str, engine_url: str, key: str, *, processes: int = 1) -> Iterator[Target]:
+def nock(
+    folder: Path,
+    database_url: str,
+    engine_url: str,
+    key: str,
+    *,
+    name: str = "nock",
+    named: bool = True,
+    processes: int = 1,
+    program: str = "service",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Target]:
     """So many gateways, on a port each, between which the clients are shared out."""
     with ExitStack() as stack:
         urls, held = [], list[psutil.Process]()
         for number in range(processes):
-            place = folder / f"nock-{number}"
+            place = folder / f"{name}-{number}"
             place.mkdir(exist_ok=True)
             url, tether = stack.enter_context(
-                servers.gateway_process(database_url, free_port(), place, engine_url=engine_url)
+                servers.gateway_process(
+                    database_url,
+                    free_port(),
+                    place,
+                    engine_url=engine_url,
+                    program=program,
+                    more=environment,
+                )
             )
             urls.append(url + CHAT)
             held += held_by(tether.pid)
-        yield Target("nock", tuple(urls), rows.AGENT, tuple(held), key, named=True)
+        yield Target(name, tuple(urls), rows.AGENT, tuple(held), key, named)
 
 
 def add_agent(database_url: str) -> str:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,9 +52,16 @@ def gateway(
 
 @contextmanager
 def gateway_process(
-    database_url: str, port: int, folder: Path, *, engine_url: str = NO_ENGINE, room: int = ENGINE_ROOM
+    database_url: str,
+    port: int,
+    folder: Path,
+    *,
+    engine_url: str = NO_ENGINE,
+    room: int = ENGINE_ROOM,
+    program: str = "service",
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The same, and the tether that holds it."""
+    """The same, and the tether that holds it. Another program than the gateway's own may run it; `more` is for it."""
     environment = {
         "NOCK_DATABASE_URL": database_url,
         "NOCK_ENGINE_URLS": engine_url,
@@ -62,9 +69,10 @@ def gateway_process(
         "NOCK_PORT": str(port),
         "NOCK_SECRET": "no token of this gateway is worth anything",
         "NOCK_LOG_LEVEL": "WARNING",
+        **(more or {}),
     }
     url = f"http://127.0.0.1:{port}"
-    argv = [sys.executable, "-m", "service"]
+    argv = [sys.executable, "-m", program]
     with running(argv, environment, folder / "gateway.log", lambda: answers(f"{url}/healthz"), stop="TERM") as tether:
         yield url, tether
 

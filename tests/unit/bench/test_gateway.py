@@ -3,10 +3,18 @@
 from typing import Any
 
 import orjson
+import pytest
 
+from bench.gateway.__main__ import in_turn
+from bench.gateway.endurance import growth
 from bench.gateway.engine import answer, events, ids, prompt_tokens, reply
+from bench.gateway.gateways import chosen
+from bench.gateway.killing import Toll, compare
 from bench.gateway.reporting import difference, ratio
+from bench.gateway.scaling import taken_out
 from bench.gateway.spread import quantile, spread
+from bench.gateway.table import goals
+from bench.gateway.targets import Target
 
 
 def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed() -> None:
@@ -61,3 +69,47 @@ def test_a_later_prompt_begins_with_the_earlier_one_and_its_reply() -> None:
     before, after = prompt_tokens(first) + 20, prompt_tokens(second)
     assert after >= before
     assert orjson.loads(ids(0, after))[:before] == orjson.loads(ids(0, before))
+
+
+def test_a_reply_counts_as_kept_by_its_id_however_the_gateway_writes_it() -> None:
+    rows = {"01930000000070008000000000000001", "01930000000070008000000000000002"}
+    received = ["turn_01930000000070008000000000000001", "01930000-0000-7000-8000-000000000003"]
+    toll = compare(received, rows, cut=4)
+    assert (toll.received, toll.found, toll.lost, toll.cut) == (2, 1, 1, 4)
+
+
+def test_each_target_is_first_in_some_round() -> None:
+    targets = [Target(name, (), "model") for name in ("direct", "nock", "litellm")]
+    assert [in_turn(targets, number)[0].name for number in range(4)] == ["direct", "nock", "litellm", "direct"]
+    assert {target.name for target in in_turn(targets, 1)} == {"direct", "nock", "litellm"}
+
+
+def test_direct_is_always_among_the_targets_and_an_unknown_one_is_refused() -> None:
+    assert chosen("nock") == ["direct", "nock"]
+    with pytest.raises(SystemExit, match="no target 'knock'"):
+        chosen("knock")
+
+
+def test_memory_that_grows_early_and_then_stays_has_not_grown() -> None:
+    def point(turns: int, memory: float) -> dict[str, Any]:
+        return {"turns": turns, "resident_mb": memory}
+
+    assert growth([point(1, 50.0), point(2, 100.0), point(3, 100.0), point(4, 100.0)]) == 0.0
+    leaking = [point(turns, turns / 1000) for turns in range(0, 40_000, 5_000)]
+    assert round(growth(leaking), 6) == 10.0
+
+
+def test_what_load_and_engine_took_of_the_cores_is_taken_out() -> None:
+    assert taken_out({"per_second": 150.0, "client_cpu": 0.3, "engine_cpu": 0.2}, cores=2) == 200.0
+
+
+def test_a_goal_is_judged_by_what_was_measured() -> None:
+    found = {
+        "nock": {
+            "added": {"later_turns": {"p50": 1.4, "p99": 6.0}},
+            "rate_over": {case: {"litellm": 11.0} for case in ("16 in flight", "64 in flight")},
+        },
+        "litellm": {},
+    }
+    told = goals(found, {"nock": Toll(received=10, found=9, cut=0)})
+    assert [line.split()[0] for line in told] == ["met", "MISSED", "MISSED", "met", "met"]
