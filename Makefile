@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+GATEWAYS_VENV := .venv-gateways
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
+.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +97,16 @@ bench-bad-adapters: install ## Bad adapters as canaries: caught after how many c
 
 bench-swap: install ## How soon a promoted version is met, and what swaps cost those who speak, beside a reload and a restart
 	$(BIN)/python -m bench.swap
+
+$(GATEWAYS_VENV)/.installed: requirements-gateways.txt
+	@echo "Installing the gateways that Nock is measured beside into $(GATEWAYS_VENV) (a few minutes) …"
+	@rm -rf $(GATEWAYS_VENV)
+	$(PYTHON) -m venv $(GATEWAYS_VENV)
+	@$(GATEWAYS_VENV)/bin/pip install --progress-bar on --no-deps -r requirements-gateways.txt
+	@touch $@
+
+bench-gateway: install $(GATEWAYS_VENV)/.installed ## What Nock adds to an engine's answer, beside other gateways (WHAT=scaling, endurance, history, streams, profile)
+	$(BIN)/python -m bench.gateway$${WHAT:+.$$WHAT}
 
 soak-outcomes: install ## The outcomes' rules beside a slow model of them for thousands of steps, other ones each time
 	$(BIN)/python -m pytest -s --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_stateful.py

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,14 +23,22 @@ NO_ENGINE = "http://127.0.0.1:9"
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """The address of a migrated, empty database."""
+    with postgres_process(folder) as (url, _):
+        yield url
+
+
+@contextmanager
+def postgres_process(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The same, and the tether that holds the server."""
     data, sockets = folder / "data", folder / "sockets"
     embedded_postgres.prepare(data, sockets)
     argv = embedded_postgres.command(data, sockets)
-    with running(argv, {}, folder / "postgres.log", lambda: embedded_postgres.answers(sockets), stop="INT"):
+    log = folder / "postgres.log"
+    with running(argv, {}, log, lambda: embedded_postgres.answers(sockets), stop="INT") as tether:
         embedded_postgres.create_database(sockets)
         url = embedded_postgres.url(sockets)
         command.upgrade(migrations.configuration(url), "head")
-        yield url
+        yield url, tether
 
 
 @contextmanager
@@ -38,6 +46,22 @@ def gateway(
     database_url: str, port: int, folder: Path, *, engine_url: str = NO_ENGINE, room: int = ENGINE_ROOM
 ) -> Iterator[str]:
     """The address of `python -m service`, without an engine unless one is given: outcomes need none."""
+    with gateway_process(database_url, port, folder, engine_url=engine_url, room=room) as (url, _):
+        yield url
+
+
+@contextmanager
+def gateway_process(
+    database_url: str,
+    port: int,
+    folder: Path,
+    *,
+    engine_url: str = NO_ENGINE,
+    room: int = ENGINE_ROOM,
+    program: str = "service",
+    more: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The same, and the tether that holds it. Another program than the gateway's own may run it; `more` is for it."""
     environment = {
         "NOCK_DATABASE_URL": database_url,
         "NOCK_ENGINE_URLS": engine_url,
@@ -45,11 +69,12 @@ def gateway(
         "NOCK_PORT": str(port),
         "NOCK_SECRET": "no token of this gateway is worth anything",
         "NOCK_LOG_LEVEL": "WARNING",
+        **(more or {}),
     }
     url = f"http://127.0.0.1:{port}"
-    argv = [sys.executable, "-m", "service"]
-    with running(argv, environment, folder / "gateway.log", lambda: answers(f"{url}/healthz"), stop="TERM"):
-        yield url
+    argv = [sys.executable, "-m", program]
+    with running(argv, environment, folder / "gateway.log", lambda: answers(f"{url}/healthz"), stop="TERM") as tether:
+        yield url, tether
 
 
 @contextmanager
@@ -64,8 +89,8 @@ def bare_route(libpq: str, agent: str, port: int, folder: Path) -> Iterator[str]
 @contextmanager
 def running(
     argv: list[str], environment: dict[str, str], log: Path, is_up: Callable[[], bool], *, stop: str
-) -> Iterator[None]:
-    """A process that is gone with the block, and whose children are gone with it."""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The tether of a process that is gone with the block, and whose children are gone with it."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             tether.command(argv, stop_signal=stop),
@@ -80,7 +105,7 @@ def running(
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{argv} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
-        yield
+        yield process
     finally:
         process.communicate()  # closes the pipe, at which the tether ends it
 
