@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 import orjson
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
 from core.domain import ids
@@ -19,6 +19,7 @@ from service.chat.service import Ask, Repeated
 from service.chat.streaming import EventStream, TurnStream
 from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, TurnKeyDep
 from service.errors import ErrorBody, OpenAIErrorBody
+from service.hanging_up import until_hang_up
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 502, 503, 504)
@@ -42,6 +43,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 @router.post("/v1/chat/completions", response_class=Response, responses=OPENAI_ERRORS | ANSWER)
 async def complete_chat(
     body: ChatCompletionIn,
+    request: Request,
     gateway: GatewayDep,
     key: TurnKeyDep,
     x_conversation_id: Annotated[str | None, Header()] = None,
@@ -63,11 +65,11 @@ async def complete_chat(
         return _repeat(turn, body.model, stream=body.stream, usage=usage)
     if body.stream:
         events = TurnStream(gateway, turn, model=body.model, logprobs=body.logprobs, usage=usage).events()
-        first = await anext(events)  # so that a refusal still has its own status
+        first = await until_hang_up(request, anext(events))  # so that a refusal still has its own status
         return EventStream(first, events, turn.headers)
-    raw, turn = await service.answer(gateway, turn)
-    shown = presenting.completion(raw, turn_id=turn.public_id, model=body.model, logprobs=body.logprobs)
-    return Response(orjson.dumps(shown), media_type="application/json", headers=turn.headers)
+    raw, told = await until_hang_up(request, service.answer(gateway, turn))
+    shown = presenting.completion(raw, turn_id=told.public_id, model=body.model, logprobs=body.logprobs)
+    return Response(orjson.dumps(shown), media_type="application/json", headers=told.headers)
 
 
 def _repeat(turn: Repeated, model: str, *, stream: bool, usage: bool) -> Response:
@@ -88,7 +90,7 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
 
 
 @router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})
-async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
+async def chat(body: ChatIn, request: Request, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
     said: list[Message] = []
     user = body.user
@@ -105,7 +107,7 @@ async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Res
     if isinstance(turn, Repeated):
         reply = turn.turn.reply
     else:
-        raw, turn = await service.answer(gateway, turn)
+        raw, turn = await until_hang_up(request, service.answer(gateway, turn))
         reply = raw["choices"][0]["message"]
     headers = turn.headers
     response.headers.update(headers)
