@@ -57,7 +57,7 @@ class EngineSettings(Settings):
     """How long to wait for an engine to accept a connection or to answer a health check: longer passes a dead engine
     over later, and forgives a processor that a learner keeps busy."""
 
-    engine_silence_seconds: float = Field(default=30.0, gt=0)
+    engine_silence_seconds: float = Field(default=60.0, gt=0)
     """How long a stream may pause, and an engine may fail its health checks, until what it was asked is given up, and
     asked of another where nothing has come yet. Longer forgives long prompts and queues; a hang is noticed later."""
 

@@ -1,9 +1,8 @@
 """Work for a client that may hang up: then it is cancelled at once, and with it what others do for it."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -18,23 +17,25 @@ class HungUpError(NockError):
     code = "client_hung_up"
 
 
-async def until_hang_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work returns; its body must have been read. Raises HungUpError when the client has gone before."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_hang_up(request))
+async def until_hang_up(request: Request, work: Awaitable[Result]) -> Result:
+    """What the work returns. The request's body must have been read.
+
+    Raises HungUpError when the client has gone before.
+    """
+    patience = asyncio.timeout(None)
+    watching = asyncio.create_task(_end_at_hang_up(request, patience))
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HungUpError("The client hung up.")
-        return working.result()
+        async with patience:
+            return await work
+    except TimeoutError:
+        if patience.expired():
+            raise HungUpError("The client hung up.") from None
+        raise
     finally:
         watching.cancel()
-        if not working.done():
-            working.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await working
 
 
-async def _hang_up(request: Request) -> None:
+async def _end_at_hang_up(request: Request, patience: asyncio.Timeout) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    patience.reschedule(asyncio.get_running_loop().time())

@@ -40,8 +40,9 @@ class EnginePool:
         urls = await self._discovery.find()
         known = {engine.url: engine for engine in self.engines}
         self.engines = [known[url] if url in known else self._pooled(url) for url in urls]
-        for url in known.keys() ^ set(urls) if known else ():
-            log.info("engine gone" if url in known else "engine found", engine=url)
+        if known:
+            for url in known.keys() ^ set(urls):
+                log.info("engine gone" if url in known else "engine found", engine=url)
 
     def _pooled(self, url: str) -> PooledEngine:
         client = EngineClient(url, self._session, self._settings)
