@@ -3,11 +3,12 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.domain.engine_sources import Source, parse_sources
+
 ENGINE_ROOM = 16
-ENGINE_TIMEOUT_SECONDS = 120.0
 
 
 class Settings(BaseSettings):
@@ -45,9 +46,10 @@ class EngineSettings(Settings):
     """The inference engines, which speak vLLM's dialect and are reachable by gateway and worker only."""
 
     engine_urls: str
-    """Base addresses of the engines, comma between several: `http://engine:8000`."""
+    """Where the engines are, comma between several: `http://engine:8000`; `dns+http://engines:8000` for all addresses
+    of that name; `file:///etc/nock/engines.txt` for a file with one a line. The last two may change at any time."""
 
-    engine_timeout_seconds: float = Field(default=ENGINE_TIMEOUT_SECONDS, gt=0)
+    engine_timeout_seconds: float = Field(default=120.0, gt=0)
     """How long one reply may take in all; then the client gets 504. A version is unloaded no sooner than this after its
     last conversation has ended."""
 
@@ -55,15 +57,29 @@ class EngineSettings(Settings):
     """How long to wait for an engine to accept a connection or to answer a health check: longer passes a dead engine
     over later, and forgives a processor that a learner keeps busy."""
 
+    engine_silence_seconds: float = Field(default=60.0, gt=0)
+    """How long a stream may pause, and an engine may fail its health checks, until what it was asked is given up, and
+    asked of another where nothing has come yet. Longer forgives long prompts and queues; a hang is noticed later."""
+
+    engine_concurrency: int = Field(default=256, ge=1)
+    """Requests that one gateway gives one engine at once; where all are full clients get 503. At least the engine's own
+    batch (vLLM's `--max-num-seqs`): less leaves it idle, more makes requests wait there."""
+
     engine_load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter and to answer the probe."""
 
     engine_room: int = Field(default=ENGINE_ROOM, ge=1)
     """Adapter versions that each engine may hold, at most its `--max-cpu-loras`: what would need more is refused."""
 
+    @field_validator("engine_urls")
+    @classmethod
+    def names_engines(cls, engine_urls: str) -> str:
+        parse_sources(engine_urls)
+        return engine_urls
+
     @cached_property
-    def urls(self) -> tuple[str, ...]:
-        return tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
+    def sources(self) -> tuple[Source, ...]:
+        return parse_sources(self.engine_urls)
 
 
 class AdapterStoreSettings(Settings):

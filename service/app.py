@@ -12,12 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.keys import Scope, hash_secret
 from core.domain.signatures import Signer
-from core.engine.pool import EnginePool, open_pool
+from core.engine.pool import open_pool
+from core.engine.watching import watch
 from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
 from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
+from service.admission import Admission, Admitting
 from service.agents import routes as agents_routes
 from service.bodies import BodyLimit
 from service.chat import routes as chat_routes
@@ -55,12 +57,14 @@ def create_app(
     secret_settings = secret_settings or SecretSettings()
     signer = Signer(secret_settings.secret.get_secret_value())
     store_settings = store_settings or AdapterStoreSettings()
+    admission = Admission(settings.most_requests)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer, store_settings)
             yield
+            await admission.wait_until_empty()
 
     app = FastAPI(
         title="Nock",
@@ -70,6 +74,8 @@ def create_app(
     )
     app.add_middleware(Shortcut, path=chat_routes.COMPLETIONS, answer=chat_routes.complete_chat)  # within the next
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={imports_routes.PATH: settings.adapter_bytes})
+    app.state.admission = admission
+    app.add_middleware(Admitting, admission=admission)
     errors.install(app)
     for routes in (
         chat_routes,
@@ -128,7 +134,7 @@ async def _open(
         gateway.keys.forget,
         gateway.tokens.follow,
     )
-    for work in (following, _watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
+    for work in (following, watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
         task = asyncio.create_task(work)
         stack.push_async_callback(_end, task)
     return gateway
@@ -154,12 +160,6 @@ async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> Non
         except (SQLAlchemyError, OSError) as error:
             log.warning("admin key not made yet", why=type(error).__name__)
             await asyncio.sleep(1)
-
-
-async def _watch(pool: EnginePool, seconds: float) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        await pool.refresh()
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -27,6 +27,7 @@ from core.domain.errors import (
     NotFoundError,
     RequestTooLargeError,
 )
+from service.hanging_up import HungUpError
 
 log = structlog.get_logger()
 
@@ -43,6 +44,7 @@ STATUS: dict[type[NockError], int] = {
     EngineRefusedError: 400,
     EngineTimeoutError: 504,
     EngineUnavailableError: 503,
+    HungUpError: 499,
     NockError: 500,
 }
 

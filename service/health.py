@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
@@ -27,9 +27,11 @@ async def is_alive() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"description": "Something is missing; `missing` says what."}})
-async def is_ready(gateway: GatewayDep) -> JSONResponse:
-    """Postgres, the migrations and an engine are there."""
+async def is_ready(gateway: GatewayDep, request: Request) -> JSONResponse:
+    """Postgres, the migrations and an engine are there, and the process is not about to end."""
     missing = await _missing(gateway)
+    if request.app.state.admission.is_leaving:
+        missing.append("time: the gateway is being stopped")
     body: dict[str, Any] = {"status": "ready" if not missing else "not ready", "missing": missing}
     return JSONResponse(body, 200 if not missing else 503, {"Retry-After": "2"} if missing else None)
 

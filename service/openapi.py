@@ -44,6 +44,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
                 status = "400" if path.startswith("/v1/") else "422"
                 responses.setdefault(status, _error("The request makes no sense.", shape))
             responses["500"] = _error("Something failed here; it was logged.", shape)
+            responses.setdefault("503", _error("Too much is under way, or Postgres is away: try again.", shape))
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
     return document

@@ -30,6 +30,18 @@ class GatewaySettings(Settings):
     key_cache_seconds: float = Field(default=1.0, ge=0)
     """How long a valid key is trusted without asking Postgres, should the notice of its revocation be lost."""
 
+    most_requests: int = Field(default=1024, ge=1)
+    """Requests that one gateway works on at once; one more gets 503. More lets more people wait for a slow engine or
+    database, and takes memory for each."""
+
+    leave_seconds: float = Field(default=0.0, ge=0)
+    """How long after SIGTERM the gateway still takes requests while `/readyz` says 503: what a load balancer needs to
+    notice."""
+
+    drain_seconds: int = Field(default=30, ge=0)
+    """How long requests under way may go on after that; then they are cut, and streams kept as truncated. Whoever stops
+    the process must wait this long, `leave_seconds` and five seconds more."""
+
     engine_check_seconds: float = Field(default=1.0, gt=0)
     """How often the engines are looked at."""
 

@@ -14,9 +14,11 @@ NockError
 └── EngineError                  the engine answered, but not with a reply
     ├── EngineRefusedError       it says that the request is at fault
     ├── EngineTimeoutError
+    │   └── EngineSilentError    nothing comes from it, though the time for the reply is not over
     └── EngineUnavailableError   no healthy engine can take the request now
         ├── BaseModelNotServedError
         └── EngineBusyError      it is healthy, and full
+            └── OverloadedError  by this gateway's own count
 """
 
 
@@ -84,12 +86,20 @@ class EngineTimeoutError(EngineError):
     code = "engine_timeout"
 
 
+class EngineSilentError(EngineTimeoutError):
+    code = "engine_silent"
+
+
 class EngineUnavailableError(EngineError):
     code = "no_healthy_engine"
 
 
 class EngineBusyError(EngineUnavailableError):
     code = "engine_busy"
+
+
+class OverloadedError(EngineBusyError):
+    code = "overloaded"
 
 
 class BaseModelNotServedError(EngineUnavailableError):

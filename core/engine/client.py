@@ -13,6 +13,7 @@ from core.domain.errors import (
     EngineBusyError,
     EngineError,
     EngineRefusedError,
+    EngineSilentError,
     EngineTimeoutError,
     EngineUnavailableError,
 )
@@ -44,20 +45,19 @@ class EngineClient:
 
     def __init__(self, url: str, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
         self.url = url
+        self.reply_seconds = settings.engine_timeout_seconds
         self.load_seconds = settings.engine_load_seconds
+        self.silence_seconds = settings.engine_silence_seconds
         self._session = session
-        self._settings = settings
-        self._reply = aiohttp.ClientTimeout(
-            total=settings.engine_timeout_seconds, sock_connect=settings.engine_connect_seconds
-        )
-        self._load = aiohttp.ClientTimeout(total=self.load_seconds, sock_connect=settings.engine_connect_seconds)
-        self._check = aiohttp.ClientTimeout(total=settings.engine_connect_seconds)
+        self._connect_seconds = settings.engine_connect_seconds
+        self._load = aiohttp.ClientTimeout(total=self.load_seconds, sock_connect=self._connect_seconds)
+        self._check = aiohttp.ClientTimeout(total=self._connect_seconds)
 
     async def is_healthy(self) -> bool:
         try:
-            async with self._session.get(f"{self.url}/health", timeout=self._check) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            async with self._call("GET", "/health", None, self._check):
+                return True
+        except EngineError:
             return False
 
     async def models(self) -> EngineModels:
@@ -91,19 +91,25 @@ class EngineClient:
             if name in (await self.models()).adapters:
                 raise
 
-    async def complete(self, body: Json) -> Json:
-        """One chat completion, whole."""
-        async with self._call("POST", "/v1/chat/completions", body, self._reply) as response:
-            try:
-                answer: Json = orjson.loads(await response.read())
-            except orjson.JSONDecodeError as error:
-                raise EngineError("The engine answered something that is not JSON.") from error
+    async def complete(self, body: Json, seconds: float | None = None) -> Json:
+        """One chat completion, whole, within so many seconds (else within the time that one reply may take)."""
+        limit = aiohttp.ClientTimeout(total=seconds or self.reply_seconds, sock_connect=self._connect_seconds)
+        async with self._call("POST", "/v1/chat/completions", body, limit) as response:
+            answer = _object(await response.read(), "something")
+            if not _is_completion(answer):
+                raise EngineError("The engine answered something that is no chat completion.")
             return answer
 
-    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-        """The chunks of one chat completion, as they come. Closing the iterator cancels the engine's work."""
+    async def stream(self, body: Json, seconds: float | None = None) -> AsyncGenerator[Json, None]:
+        """The chunks of one chat completion, as they come. Closing the iterator cancels the engine's work.
+
+        The last of them comes within so many seconds; a pause of `silence_seconds` raises EngineSilentError.
+        """
+        limit = aiohttp.ClientTimeout(
+            total=seconds or self.reply_seconds, sock_connect=self._connect_seconds, sock_read=self.silence_seconds
+        )
         finished = False
-        async with self._call("POST", "/v1/chat/completions", body | {"stream": True}, self._reply) as response:
+        async with self._call("POST", "/v1/chat/completions", body | {"stream": True}, limit) as response:
             while line := await response.content.readline(max_line_length=MAX_EVENT_BYTES):
                 if not line.startswith(b"data:"):
                     continue
@@ -111,11 +117,8 @@ class EngineClient:
                 if data == b"[DONE]":
                     finished = True
                     break
-                try:
-                    chunk: Json = orjson.loads(data)
-                except orjson.JSONDecodeError as error:
-                    raise EngineError("The engine sent an event that is not JSON.") from error
-                if "error" in chunk:
+                chunk = _object(data, "an event")
+                if chunk.get("error"):
                     raise EngineError(f"The engine broke off: {_message(chunk)}")
                 yield chunk
         if not finished:
@@ -140,10 +143,29 @@ class EngineClient:
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise EngineUnavailableError("The engine does not answer.") from error
+        except aiohttp.SocketTimeoutError as error:
+            raise EngineSilentError("The engine has said nothing for too long.") from error
         except TimeoutError as error:
             raise EngineTimeoutError("The engine took too long.") from error
         except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise EngineError("The engine broke the connection.") from error
+
+
+def _object(text: bytes, what: str) -> Json:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise EngineError(f"The engine sent {what} that is not JSON.") from error
+    if not isinstance(found, dict):
+        raise EngineError(f"The engine sent {what} that is no JSON object.")
+    return found
+
+
+def _is_completion(answer: Json) -> bool:
+    try:
+        return isinstance(answer["choices"][0]["message"], dict)
+    except (KeyError, IndexError, TypeError):
+        return False
 
 
 def _refusal(status: int, body: bytes) -> EngineError:
@@ -166,4 +188,4 @@ def _refusal(status: int, body: bytes) -> EngineError:
 def _message(body: Json) -> str:
     """The sentence in an engine's error, in its new shape (`error.message`) or its old one (`message`)."""
     error = body.get("error", body)
-    return str(error["message"] if isinstance(error, dict) else error)[:2000]
+    return str(error.get("message", "no reason given") if isinstance(error, dict) else error)[:2000]

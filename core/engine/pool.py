@@ -1,63 +1,24 @@
-"""Several engines: which are healthy, what each serves, and which one takes the next request."""
+"""Several engines: where they are, which are healthy, what each serves, and which one takes the next request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 import aiohttp
+import structlog
 
-from core.domain.errors import BaseModelNotServedError, EngineError, EngineUnavailableError
-from core.engine.client import EngineClient, EngineModels
-from core.settings import ENGINE_ROOM, ENGINE_TIMEOUT_SECONDS, EngineSettings
+from core.domain.errors import BaseModelNotServedError, EngineUnavailableError
+from core.engine import affinity
+from core.engine.client import EngineClient
+from core.engine.discovery import Discovery
+from core.engine.pooled import PooledEngine
+from core.settings import EngineSettings
+
+log = structlog.get_logger()
 
 KEEP_ALIVE_SECONDS = 2.0
 """How long an idle connection is kept. vLLM closes one after 5 s: a request sent on it at that moment would fail."""
-
-
-@dataclass(slots=True, eq=False)
-class PooledEngine:
-    """An engine as last seen. `models` None means: not healthy."""
-
-    client: EngineClient
-    models: EngineModels | None = None
-    in_flight: int = 0
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever brings a version in for a request: those who need the same one wait for it."""
-
-    @property
-    def url(self) -> str:
-        return self.client.url
-
-    def lists(self, adapter: str) -> bool:
-        """Whether it said that it holds the version when it was last looked at."""
-        return self.models is not None and adapter in self.models.adapters
-
-    def remember(self, adapter: str, path: str) -> None:
-        """It has been given the version since it was looked at."""
-        if self.models is not None:
-            self.models.adapters[adapter] = path
-
-    def forget(self, adapter: str) -> None:
-        """It does not hold the version any more, whatever it said."""
-        if self.models is not None:
-            self.models.adapters.pop(adapter, None)
-
-    async def look(self) -> None:
-        """See whether it is healthy and what it holds."""
-        try:
-            self.models = await self.client.models() if await self.client.is_healthy() else None
-        except EngineError:
-            self.models = None
-
-    @contextmanager
-    def taken(self) -> Iterator[EngineClient]:
-        """Count a request while it runs, so that the next one goes where fewer do."""
-        self.in_flight += 1
-        try:
-            yield self.client
-        finally:
-            self.in_flight -= 1
 
 
 class EnginePool:
@@ -66,15 +27,30 @@ class EnginePool:
     Each has `room` for so many versions, and takes `reply_seconds` for one reply at most.
     """
 
-    def __init__(
-        self, clients: Sequence[EngineClient], *, room: int = ENGINE_ROOM, reply_seconds: float = ENGINE_TIMEOUT_SECONDS
-    ) -> None:
-        self.engines = [PooledEngine(client) for client in clients]
-        self.room = room
-        self.reply_seconds = reply_seconds
+    def __init__(self, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
+        self.engines: list[PooledEngine] = []
+        self.room = settings.engine_room
+        self.reply_seconds = settings.engine_timeout_seconds
+        self._session = session
+        self._settings = settings
+        self._discovery = Discovery(settings.sources)
+
+    async def discover(self) -> None:
+        """Ask again where the engines are. One that is gone is asked nothing new; what it is saying it may finish."""
+        urls = await self._discovery.find()
+        known = {engine.url: engine for engine in self.engines}
+        self.engines = [known[url] if url in known else self._pooled(url) for url in urls]
+        if known:
+            for url in known.keys() ^ set(urls):
+                log.info("engine gone" if url in known else "engine found", engine=url)
+
+    def _pooled(self, url: str) -> PooledEngine:
+        client = EngineClient(url, self._session, self._settings)
+        return PooledEngine(client, self._settings.engine_concurrency)
 
     async def refresh(self) -> None:
         """Look at every engine once."""
+        await self.discover()
         await asyncio.gather(*(engine.look() for engine in self.engines))
 
     @property
@@ -99,12 +75,29 @@ class EnginePool:
         return [engine for engine in self.engines if engine.models is None]
 
 
+def in_order(engines: Sequence[PooledEngine], conversation: UUID | None) -> list[PooledEngine]:
+    """Those that may be asked, best first.
+
+    One that keeps failing is asked only where all do: what might be answered is not refused for a guess of ours.
+    """
+    working = {engine.url: engine for engine in engines if not engine.circuit.is_open}
+    if not working:
+        return sorted(engines, key=lambda engine: engine.circuit.opened_at or 0.0)
+    load = {url: engine.in_flight for url, engine in working.items()}
+    return [working[url] for url in affinity.in_order(load, conversation)]
+
+
 @asynccontextmanager
 async def open_pool(settings: EngineSettings) -> AsyncIterator[EnginePool]:
     """A pool with its connections, which close with the block."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
     async with aiohttp.ClientSession(
-        connector=connector, read_bufsize=2**16, max_line_size=2**16, auto_decompress=False
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=2**16,
+        max_line_size=2**16,
+        auto_decompress=False,
     ) as session:
-        clients = [EngineClient(url, session, settings) for url in settings.urls]
-        yield EnginePool(clients, room=settings.engine_room, reply_seconds=settings.engine_timeout_seconds)
+        pool = EnginePool(session, settings)
+        await pool.discover()
+        yield pool

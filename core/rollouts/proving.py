@@ -8,7 +8,8 @@ import structlog
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
 from core.domain.errors import ConflictError, EngineError, EngineTimeoutError, NockError
-from core.engine.pool import EnginePool, PooledEngine
+from core.engine.pool import EnginePool
+from core.engine.pooled import PooledEngine
 from core.rollouts.loading import check_files, load
 from core.rollouts.probing import probe
 from core.rollouts.room import take_place

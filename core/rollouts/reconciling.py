@@ -9,7 +9,8 @@ import structlog
 
 from core.domain.adapters import AdapterName
 from core.domain.errors import NockError
-from core.engine.pool import EnginePool, PooledEngine
+from core.engine.pool import EnginePool
+from core.engine.pooled import PooledEngine
 from core.rollouts.proving import prove_on
 from core.rollouts.unloading import unload_unneeded
 from core.storage.database import Database
@@ -35,6 +36,8 @@ async def reconcile(database: Database, pool: EnginePool) -> None:
         proved = await residency.list_proved(session)
     needed = {names[version.id]: (version, base_of[version.agent_id]) for version in versions}
     await pool.refresh()
+    async with database.transaction() as session:
+        await residency.forget_vanished(session, [engine.url for engine in pool.engines])
     await asyncio.gather(
         *(
             _bring_in_line(database, pool, engine, needed, proved.get(engine.url, ()), since=since)

@@ -6,7 +6,8 @@ import structlog
 
 from core.domain.adapters import AdapterName, parse_adapter_name
 from core.domain.errors import NockError
-from core.engine.pool import EnginePool, PooledEngine
+from core.engine.pool import EnginePool
+from core.engine.pooled import PooledEngine
 from core.storage.database import Database
 from core.storage.repositories import adapters, residency, rollouts
 

@@ -12,6 +12,9 @@ OPTIONS: dict[str, Any] = {
     "hide_parameters": True,  # an error's text would else carry what users wrote into the logs
 }
 
+POOL_SECONDS = 5.0
+"""How long a request waits for a connection, behind all that came before it; then the client is told to come back."""
+
 
 def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:
     """An engine with a pool of that size, or without one.
@@ -21,7 +24,14 @@ def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:
     """
     if pool_size is None:
         return create_async_engine(url, poolclass=NullPool, **OPTIONS)
-    return create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, **OPTIONS)
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+        **OPTIONS,
+    )
 
 
 class Database:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from uuid import UUID
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
 from core.domain.errors import EngineError, NockError, NoRoomError
-from core.engine.pool import PooledEngine
+from core.engine.pool import in_order
+from core.engine.pooled import PooledEngine
 from core.rollouts.proving import prove_on
 from core.rollouts.room import take_place
 from core.rollouts.unloading import unload_unneeded
@@ -14,23 +16,24 @@ from core.storage.repositories.rollouts import Route
 from service.gateway import Gateway
 
 
-async def holders(gateway: Gateway, route: Route, adapter: AdapterName) -> AsyncGenerator[PooledEngine, None]:
-    """One engine after the other, the least loaded first.
+async def holders(
+    gateway: Gateway, route: Route, adapter: AdapterName, conversation: UUID | None
+) -> AsyncGenerator[PooledEngine, None]:
+    """One engine after the other, the one that remembers the conversation first where it is not busy.
 
     An engine that restarted lacks its versions until the reconciler has brought them back, and is asked for none of
     them meanwhile while another holds them. Where none does, nobody is made to wait for the reconciler.
     """
     serving = gateway.pool.serving(route.agent.base_model)
     if adapter.number == BASE_NUMBER:
-        for engine in serving:
+        for engine in in_order(serving, conversation):
             yield engine
         return
     proved = [engine for engine in serving if gateway.routing.is_proved(engine.url, adapter)]
     if not any(engine.lists(str(adapter)) for engine in proved):  # it may have been brought in since the last look
         await asyncio.gather(*(engine.look() for engine in proved))
-    for engine in proved:
-        if engine.lists(str(adapter)):
-            yield engine
+    for engine in in_order([engine for engine in proved if engine.lists(str(adapter))], conversation):
+        yield engine
     if not any(engine.lists(str(adapter)) for engine in proved):  # else those that hold it are busy
         yield await _bring_in(gateway, route, adapter)
 

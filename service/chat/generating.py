@@ -1,13 +1,21 @@
-"""Have an engine speak under a version: the least loaded one that holds it."""
+"""Have an engine speak under a version, within the time that a reply may take; another where the first cannot."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
+from uuid import UUID
 
 from core.domain.adapters import AdapterName
-from core.domain.errors import EngineBusyError, EngineError, EngineUnavailableError
+from core.domain.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineSilentError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+)
 from core.engine.client import AdapterNotLoadedError
-from core.engine.pool import PooledEngine
+from core.engine.pooled import PooledEngine
 from core.storage.repositories.rollouts import Route
 from service.chat.choosing import holders
 from service.gateway import Gateway
@@ -15,46 +23,85 @@ from service.gateway import Gateway
 Json = dict[str, Any]
 
 
-async def complete(gateway: Gateway, route: Route, adapter: AdapterName, body: Json) -> Json:
-    """One whole answer. An engine that does not take the request is passed over for the next."""
-    passed: EngineError | None = None
-    async with aclosing(holders(gateway, route, adapter)) as engines:
+async def complete(
+    gateway: Gateway, route: Route, adapter: AdapterName, body: Json, *, conversation: UUID | None = None
+) -> Json:
+    """One whole answer."""
+    asking = Asking(gateway, route, adapter, conversation)
+    async with aclosing(asking.engines()) as engines:
         async for engine in engines:
-            with engine.taken() as client:
-                try:
-                    return await client.complete(body)
-                except (AdapterNotLoadedError, EngineUnavailableError) as error:
-                    passed = _pass_over(engine, adapter, error)
-    assert passed is not None
-    raise passed
+            try:
+                answer = await engine.complete(body, asking.seconds_left())
+            except EngineError as error:
+                asking.pass_over(engine, error)
+            else:
+                engine.circuit.note_success()
+                return answer
+    raise asking.failure
 
 
-async def stream(gateway: Gateway, route: Route, adapter: AdapterName, body: Json) -> AsyncGenerator[Json, None]:
+async def stream(
+    gateway: Gateway, route: Route, adapter: AdapterName, body: Json, *, conversation: UUID | None = None
+) -> AsyncGenerator[Json, None]:
     """The chunks of one answer. Another engine is tried only while nothing has come."""
-    passed: EngineError | None = None
+    asking = Asking(gateway, route, adapter, conversation)
     body = body | {"stream_options": {"include_usage": True}}
-    async with aclosing(holders(gateway, route, adapter)) as engines:
+    async with aclosing(asking.engines()) as engines:
         async for engine in engines:
             started = False
-            with engine.taken() as client:
+            try:
+                async with aclosing(engine.stream(body, asking.seconds_left())) as chunks:
+                    async for chunk in chunks:
+                        started = True
+                        yield chunk
+            except EngineError as error:
+                asking.pass_over(engine, error, started=started)
+            else:
+                engine.circuit.note_success()
+                return
+    raise asking.failure
+
+
+class Asking:
+    """One request on its way from engine to engine, until its time is over.
+
+    An engine that does not take it (away, full, without the version) is passed over, as many as there are: that costs
+    nothing. One that took it and failed is followed by one other; a request that made two fail would make all fail.
+    """
+
+    def __init__(self, gateway: Gateway, route: Route, adapter: AdapterName, conversation: UUID | None) -> None:
+        self.failure: EngineError = EngineUnavailableError("No engine can take the request.")
+        self._adapter = adapter
+        self._holders = holders(gateway, route, adapter, conversation)
+        self._deadline = asyncio.get_running_loop().time() + gateway.pool.reply_seconds
+        self._was_retried = False
+
+    async def engines(self) -> AsyncGenerator[PooledEngine, None]:
+        """One after the other. To bring a version in takes of the request's time."""
+        async with aclosing(self._holders) as found:
+            while True:
                 try:
-                    async with aclosing(client.stream(body)) as chunks:
-                        async for chunk in chunks:
-                            started = True
-                            yield chunk
+                    async with asyncio.timeout_at(self._deadline):
+                        engine = await anext(found, None)
+                except TimeoutError as error:
+                    raise EngineTimeoutError("The version could not be brought in within the reply's time.") from error
+                if engine is None:
                     return
-                except (AdapterNotLoadedError, EngineUnavailableError) as error:
-                    if started:
-                        raise
-                    passed = _pass_over(engine, adapter, error)
-    assert passed is not None
-    raise passed
+                yield engine
 
+    def seconds_left(self) -> float:
+        """Until the deadline; no less than a moment, for no time at all would mean no limit."""
+        return max(self._deadline - asyncio.get_running_loop().time(), 0.001)
 
-def _pass_over(engine: PooledEngine, adapter: AdapterName, error: EngineError) -> EngineError:
-    """Remember until the next look what the engine lacks, or that it is away."""
-    if isinstance(error, AdapterNotLoadedError):
-        engine.forget(str(adapter))
-    elif not isinstance(error, EngineBusyError):
-        engine.models = None
-    return error
+    def pass_over(self, engine: PooledEngine, error: EngineError, *, started: bool = False) -> None:
+        """Note what happened, and raise it where no other engine may be asked."""
+        is_out_of_time = isinstance(error, EngineTimeoutError) and not isinstance(error, EngineSilentError)
+        if not (started and is_out_of_time):  # it spoke to the end of the time: it does not fail, it is slow
+            engine.note(error, str(self._adapter))
+        if started or is_out_of_time or isinstance(error, EngineRefusedError):
+            raise error
+        if not isinstance(error, AdapterNotLoadedError | EngineUnavailableError):
+            if self._was_retried:
+                raise error
+            self._was_retried = True
+        self.failure = error

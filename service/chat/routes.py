@@ -20,6 +20,7 @@ from service.chat.streaming import EventStream, TurnStream
 from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, key_of
 from service.errors import ErrorBody, OpenAIErrorBody
 from service.gateway import Gateway
+from service.hanging_up import until_hang_up
 from service.openapi import reading
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
@@ -71,11 +72,11 @@ async def complete_chat(request: Request) -> Response:
         return _repeat(turn, body.model, stream=body.stream, usage=usage)
     if body.stream:
         events = TurnStream(gateway, turn, model=body.model, logprobs=body.logprobs, usage=usage).events()
-        first = await anext(events)  # so that a refusal still has its own status
+        first = await until_hang_up(request, anext(events))  # so that a refusal still has its own status
         return EventStream(first, events, turn.headers)
-    raw, turn = await service.answer(gateway, turn)
-    shown = presenting.completion(raw, turn_id=turn.public_id, model=body.model, logprobs=body.logprobs)
-    return Response(orjson.dumps(shown), media_type="application/json", headers=turn.headers)
+    raw, told = await until_hang_up(request, service.answer(gateway, turn))
+    shown = presenting.completion(raw, turn_id=told.public_id, model=body.model, logprobs=body.logprobs)
+    return Response(orjson.dumps(shown), media_type="application/json", headers=told.headers)
 
 
 def _repeat(turn: Repeated, model: str, *, stream: bool, usage: bool) -> Response:
@@ -96,7 +97,7 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
 
 
 @router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})
-async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
+async def chat(body: ChatIn, request: Request, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
     said: list[Message] = []
     user = body.user
@@ -113,7 +114,7 @@ async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Res
     if isinstance(turn, Repeated):
         reply = turn.turn.reply
     else:
-        raw, turn = await service.answer(gateway, turn)
+        raw, turn = await until_hang_up(request, service.answer(gateway, turn))
         reply = raw["choices"][0]["message"]
     headers = turn.headers
     response.headers.update(headers)

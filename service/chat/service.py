@@ -58,6 +58,10 @@ class OpenTurn:
         return ids.public(ids.Prefix.TURN, self.id)
 
     @property
+    def conversation(self) -> UUID | None:
+        return None if self.place is None else self.place.conversation_id
+
+    @property
     def headers(self) -> dict[str, str]:
         headers = {"X-Turn-Id": self.public_id, "X-Adapter": str(self.adapter)}
         if self.place is not None:
@@ -164,7 +168,7 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
     """The engine's whole answer, recorded; and the turn, which may have become a branch while it was generated."""
     started = time.monotonic()
     try:
-        raw = await complete(gateway, turn.route, turn.adapter, turn.body)
+        raw = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
         generation = Generation()
         try:
             generation.add_answer(raw)

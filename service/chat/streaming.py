@@ -58,7 +58,8 @@ class TurnStream:
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         turn = self._turn
-        async with aclosing(stream(self._gateway, turn.route, turn.adapter, turn.body)) as chunks:
+        spoken = stream(self._gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
+        async with aclosing(spoken) as chunks:
             async for chunk in chunks:
                 self._first_token = self._first_token or time.monotonic() - self._started
                 self._generation.add_chunk(chunk)

@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import func, select
 
 from core.engine.client import EngineClient
-from core.engine.pool import EnginePool
+from core.engine.pool import EnginePool, open_pool
 from core.rollouts import reconciling
+from core.settings import EngineSettings
 from core.storage import models
 from core.storage.database import Database
 from tests.fixtures.builders import create_adapter, create_agent
@@ -53,7 +54,8 @@ async def agent(database: Database, agent_name: str, adapter_folders: list[Path]
 async def test_versions_swapped_under_streaming_clients_fail_no_request_and_mix_no_reply(
     engine: EngineClient, start_gateway: StartGateway, database: Database, agent: models.Agent
 ) -> None:
-    async with start_gateway(engine.url) as gateway:
+    settings = EngineSettings(engine_urls=engine.url, engine_timeout_seconds=DRAIN_SECONDS)
+    async with start_gateway(engine.url) as gateway, open_pool(settings) as engines:
         versions = [f"{agent.name}@base", *(f"{agent.name}@v{number}" for number in (1, 2, 3))]
         expected = {version: await known_replies(gateway, version) for version in versions}
         assert len(set(map(tuple, expected.values()))) == len(versions)
@@ -63,7 +65,7 @@ async def test_versions_swapped_under_streaming_clients_fail_no_request_and_mix_
             spoken: list[Spoken] = []
             for _ in range(CLIENTS):
                 group.create_task(talk_until(over, gateway, agent.name, spoken))
-            await swap(gateway, database, engine, agent.name, spoken)
+            await swap(gateway, database, engines, agent.name, spoken)
             over.set()
 
     check_transcripts(spoken, expected)
@@ -72,13 +74,12 @@ async def test_versions_swapped_under_streaming_clients_fail_no_request_and_mix_
 
 
 async def swap(
-    gateway: RunningGateway, database: Database, engine: EngineClient, agent: str, spoken: list[Spoken]
+    gateway: RunningGateway, database: Database, engines: EnginePool, agent: str, spoken: list[Spoken]
 ) -> None:
     """Promote and roll back twenty times, with a trial in the middle; what nobody needs is unloaded in between.
 
     Each version stays until a client has met it, however slow the machine is.
     """
-    engines = EnginePool([engine], reply_seconds=DRAIN_SECONDS)
     versions = cycle((2, 3))
     there_and_back = [(f"v{next(versions)}", "v1") for _ in range(9)]
     moves = ["v1", *chain(*there_and_back), "base"]

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.adapters import BASE_NUMBER, AdapterName
 from core.storage.models import AdapterVersion, Agent, Canary, EngineResidency, Episode, Rollout
 
+VANISHED_SECONDS = 86400.0
+
 PLACES = 0x4E6F636B
 """The advisory lock under which places in engines are counted and taken."""
 
@@ -128,6 +130,18 @@ async def record(session: AsyncSession, engine_url: str, adapter_ids: Collection
         delete(EngineResidency).where(
             *not_seen,
             or_(EngineResidency.wanted_until.is_(None), EngineResidency.wanted_until < func.clock_timestamp()),
+        )
+    )
+
+
+async def forget_vanished(session: AsyncSession, engine_urls: Collection[str]) -> None:
+    """Drop what is known of engines that are listed no longer, a day after they were last of use: until then they may
+    be found again."""
+    last = func.greatest(EngineResidency.seen_at, EngineResidency.wanted_until)
+    await session.execute(
+        delete(EngineResidency).where(
+            EngineResidency.engine_url.not_in(engine_urls),
+            or_(last.is_(None), last < func.clock_timestamp() - _seconds(VANISHED_SECONDS)),
         )
     )
 

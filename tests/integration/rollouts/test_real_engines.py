@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,9 @@ Register = Callable[[Path], Awaitable[tuple[AdapterName, models.AdapterVersion]]
 
 
 @pytest.fixture
-def pool(engine: EngineClient) -> EnginePool:
-    return EnginePool([engine])
+async def pool(engine: EngineClient) -> AsyncIterator[EnginePool]:
+    async with open_pool(EngineSettings(engine_urls=engine.url)) as opened:
+        yield opened
 
 
 @pytest.fixture

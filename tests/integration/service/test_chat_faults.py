@@ -60,6 +60,8 @@ async def test_a_client_that_hangs_up_stops_the_engine_and_leaves_a_truncated_tu
         ("refuse", 400, "engine_refused"),
         ("fail", 502, "engine_failed"),
         ("garbage", 502, "engine_failed"),
+        ("nonsense", 502, "engine_failed"),
+        ("close", 502, "engine_failed"),
         ("away", 503, "engine_busy"),
         ("hang", 504, "engine_timeout"),
     ],

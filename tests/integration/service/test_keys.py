@@ -71,7 +71,7 @@ def test_every_route_that_needs_a_key_is_listed_here() -> None:
     app = create_app(
         GatewaySettings(),
         DatabaseSettings(database_url="unused"),
-        EngineSettings(engine_urls="unused"),
+        EngineSettings(engine_urls="http://unused"),
         SecretSettings(secret=SecretStr("a" * 32)),
     )
     paths = app.openapi()["paths"]

@@ -1,6 +1,7 @@
 """Several engines of one base model: each version is asked of those that hold it, whatever happens to the others."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -170,11 +171,12 @@ async def test_a_request_that_finds_its_engine_restarted_goes_to_another_unnotic
 ) -> None:
     async with start_gateway(f"{first.url},{second.url}", engine_check_seconds=60) as gateway:
         await promote(gateway)
-        assert await chat(gateway) == "demo@v1"
-        first.adapters.clear()  # and the gateway has not looked since
-        assert {await chat(gateway) for _ in range(4)} == {"demo@v1"}
-    assert first.adapters == {}
-    assert (asked(first), asked(second)) == (2, 4)
+        assert await chat(gateway, "ours") == "demo@v1"
+        home, other = (first, second) if asked(first) else (second, first)
+        home.adapters.clear()  # and the gateway has not looked since
+        assert {await chat(gateway, "ours", f"hello {number}") for number in range(4)} == {"demo@v1"}
+    assert home.adapters == {}
+    assert (asked(home), asked(other)) == (2, 4)
 
 
 async def test_where_every_engine_has_lost_a_version_one_is_given_it_once_for_all_who_wait(
@@ -186,6 +188,23 @@ async def test_where_every_engine_has_lost_a_version_one_is_given_it_once_for_al
     second.adapters.clear()
     assert set(await asyncio.gather(*(chat(gateway) for _ in range(8)))) == {"demo@v1"}
     assert first.loads + second.loads - loads <= 2
+
+
+async def test_what_it_takes_to_bring_a_version_in_is_part_of_the_replys_time(
+    start_gateway: StartGateway, first: ScriptedEngine, second: ScriptedEngine
+) -> None:
+    limits = {"engine_timeout_seconds": 1.0, "engine_load_seconds": 30.0}
+    async with start_gateway(f"{first.url},{second.url}", engine=limits) as gateway:
+        await promote(gateway)
+        first.adapters.clear()
+        second.adapters.clear()
+        first.fault = second.fault = "loads for ever"
+        body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+        for stream in (False, True):
+            began = time.monotonic()
+            answer = await gateway.chat.post("/v1/chat/completions", json=body | {"stream": stream})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (504, "engine_timeout")
+            assert 0.9 < time.monotonic() - began < 5.0
 
 
 async def test_a_rollback_asks_no_engine(

@@ -1,0 +1,98 @@
+"""More than can be done: it is refused at once and says when to come again; nobody waits in a queue without end."""
+
+import asyncio
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from core.storage import database as storage
+from core.storage.database import Database
+from tests.fixtures.builders import create_agent
+from tests.fixtures.gateway import RunningGateway, StartGateway
+from tests.fixtures.scripted_engine import ScriptedEngine
+from tests.fixtures.waiting import eventually
+
+BODY = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(autouse=True)
+async def agent(database: Database) -> None:
+    await create_agent(database, "demo")
+
+
+async def say(gateway: RunningGateway) -> httpx.Response:
+    return await gateway.chat.post("/v1/chat/completions", json=BODY)
+
+
+def code(answer: httpx.Response) -> str:
+    return "ok" if answer.status_code == 200 else answer.json()["error"]["code"]
+
+
+async def test_an_engine_gets_no_more_at_once_than_it_may_and_the_rest_is_told_to_come_again(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.pause = 60.0
+    async with start_gateway(scripted_engine.url, engine={"engine_concurrency": 2}) as gateway:
+        two = [asyncio.create_task(say(gateway)) for _ in range(2)]
+        await eventually(lambda: len(scripted_engine.requests) == 2)
+        began = time.monotonic()
+        refused = await asyncio.gather(*(say(gateway) for _ in range(5)))
+        assert time.monotonic() - began < 5.0
+        assert {(answer.status_code, code(answer)) for answer in refused} == {(503, "overloaded")}
+        assert all("Retry-After" in answer.headers for answer in refused)
+        assert len(scripted_engine.requests) == 2
+        for one in two:
+            one.cancel()
+        await eventually(lambda: scripted_engine.hung_up == 2)
+        scripted_engine.pause = 0.0
+        assert code(await say(gateway)) == "ok", "who went made room"
+
+
+async def test_an_engine_that_is_full_by_our_count_is_passed_over_for_one_that_is_not(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, second_engine: ScriptedEngine
+) -> None:
+    scripted_engine.pause = second_engine.pause = 1.0
+    urls = f"{scripted_engine.url},{second_engine.url}"
+    async with start_gateway(urls, engine={"engine_concurrency": 3}) as gateway:
+        answers = await asyncio.gather(*(say(gateway) for _ in range(8)))
+    assert Counter(map(code, answers)) == {"ok": 6, "overloaded": 2}
+    assert (len(scripted_engine.requests), len(second_engine.requests)) == (3, 3)
+
+
+async def test_a_gateway_works_on_no_more_requests_than_it_may_and_still_says_how_it_is(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.pause = 60.0
+    async with start_gateway(scripted_engine.url, most_requests=3) as gateway:
+        three = [asyncio.create_task(say(gateway)) for _ in range(3)]
+        await eventually(lambda: len(scripted_engine.requests) == 3)
+        for refused in (await say(gateway), await gateway.feedback.post("/feedback", json={})):
+            assert (refused.status_code, code(refused)) == (503, "overloaded")
+            assert "Retry-After" in refused.headers
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await gateway.nobody.get(path)).status_code == 200
+        for one in three:
+            one.cancel()
+        await eventually(lambda: gateway.app.state.admission.under_way == 0)
+        scripted_engine.pause = 0.0
+        assert code(await say(gateway)) == "ok"
+
+
+async def test_who_finds_no_connection_to_the_database_is_told_so_before_long(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "POOL_SECONDS", 0.3)
+    async with start_gateway(scripted_engine.url, routing_poll_seconds=600) as gateway:
+        pool = gateway.app.state.gateway.database.bind
+        await gateway.chat.get("/v1/models")  # the key is known from here on
+        held = [await pool.connect() for _ in range(20)]
+        began = time.monotonic()
+        answer = await say(gateway)
+        assert (answer.status_code, code(answer)) == (503, "database_unavailable")
+        assert "Retry-After" in answer.headers
+        assert time.monotonic() - began < 5.0
+        for connection in held:
+            await connection.close()
+        assert code(await say(gateway)) == "ok"
