@@ -71,10 +71,8 @@ def test_whatever_changes_the_meaning_changes_the_head(said: list[Message], data
 def change(said: list[Message], place: int, data: st.DataObject) -> None:
     """One thing that somebody would call another conversation."""
     one = said[place]
-    kinds = ["role", "content", "gone", "twice"]
-    kinds += ["call id", "call name", "call arguments", "fewer calls"] if one.get("tool_calls") else []
-    kinds += ["tool_call_id"] if "tool_call_id" in one else []
-    match data.draw(st.sampled_from(kinds)):
+    kinds = ["role", "content", "gone", "twice", *(["call"] if one.get("tool_calls") else [])]
+    match data.draw(st.sampled_from([*kinds, "tool_call_id"] if "tool_call_id" in one else kinds)):
         case "role":
             one["role"] = "user" if one["role"] != "user" else "system"
         case "content":
@@ -83,18 +81,22 @@ def change(said: list[Message], place: int, data: st.DataObject) -> None:
             del said[place]
         case "twice":
             said.insert(place, one)
-        case "call id":
-            one["tool_calls"][0]["id"] += "x"
-        case "call name":
-            one["tool_calls"][0]["function"]["name"] += "x"
-        case "call arguments":
-            one["tool_calls"][0]["function"]["arguments"] = json.dumps(
-                {"another": data.draw(st.integers(1, 9)), "": []}
-            )
-        case "fewer calls":
-            one["tool_calls"].pop()
         case "tool_call_id":
             one["tool_call_id"] += "x"
+        case "call":
+            change_call(one["tool_calls"], data)
+
+
+def change_call(called: list[Message], data: st.DataObject) -> None:
+    match data.draw(st.sampled_from(["id", "name", "arguments", "one less"])):
+        case "id":
+            called[0]["id"] += "x"
+        case "name":
+            called[0]["function"]["name"] += "x"
+        case "arguments":
+            called[0]["function"]["arguments"] = json.dumps({"another": data.draw(st.integers(1, 9)), "": []})
+        case "one less":
+            called.pop()
 
 
 def as_list(content: Any) -> list[Any]:
