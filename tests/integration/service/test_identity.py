@@ -12,6 +12,7 @@ from sqlalchemy import select
 from core.domain import ids
 from core.storage.database import Database
 from core.storage.models import Conversation, Turn
+from core.storage.repositories import conversations
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.identity_model import KnownOwner, KnownTurn, Message
@@ -93,15 +94,15 @@ async def test_thousands_of_interleaved_conversations_are_grouped_as_the_rule_sa
 
 async def compare(database: Database, known: dict[str | None, KnownOwner]) -> None:
     async with database.transaction() as session:
-        conversations = {row.id: row for row in await session.scalars(select(Conversation))}
+        rows = {row.id: row for row in await session.scalars(select(Conversation))}
         turns = list(await session.scalars(select(Turn).order_by(Turn.conversation_id, Turn.index)))
-    assert len(conversations) == sum(len(owner.conversations) for owner in known.values())
+    assert len(rows) == sum(len(owner.conversations) for owner in known.values())
     assert len(turns) == sum(len(owner.turns) for owner in known.values())
     for user, owner in known.items():
         for conversation in owner.conversations:
             own = ids.parse(ids.Prefix.CONVERSATION, conversation.id)
             assert own is not None
-            row = conversations[own]
+            row = rows[own]
             assert (row.end_user, row.grouped) == (user, conversation.grouped)
             parent = None if row.parent_id is None else ids.public(ids.Prefix.CONVERSATION, row.parent_id)
             assert parent in ([one.id for one in conversation.parents] or [None])
@@ -137,6 +138,40 @@ async def test_requests_of_one_moment_for_one_conversation_leave_chains_that_hol
     opened = [rows[kept[0].conversation_id] for kept in by_conversation.values() if kept is not continued[0]]
     assert {row.grouped for row in opened} == {"branch"}
     assert {row.parent_id for row in opened} == {continued[0][0].conversation_id}
+
+
+async def test_a_request_is_known_again_after_many_others_continued_the_same_reply(gateway: RunningGateway) -> None:
+    first = [{"role": "user", "content": "hello"}]
+    reply = (await gateway.chat.post(CHAT, json={"model": "demo", "messages": first})).json()["choices"][0]["message"]
+
+    async def go_on(text: str) -> str:
+        messages = [*first, reply, {"role": "user", "content": text}]
+        answer = await gateway.chat.post(CHAT, json={"model": "demo", "messages": messages})
+        return str(answer.headers["X-Turn-Id"])
+
+    given = [await go_on(f"way {i}") for i in range(10)]
+    assert await go_on("way 0") == given[0]
+
+
+async def test_a_conversation_that_moved_on_while_a_request_waited_for_it_is_not_continued(
+    gateway: RunningGateway, database: Database
+) -> None:
+    first = [{"role": "user", "content": "hello"}]
+    begun = await gateway.chat.post(CHAT, json={"model": "demo", "messages": first})
+    conversation = begun.headers["X-Conversation-Id"]
+    await gateway.chat.post(f"/conversations/{conversation}/close")  # so that the next turn takes the locked way
+    own = ids.parse(ids.Prefix.CONVERSATION, conversation)
+    assert own is not None
+    messages = [*first, begun.json()["choices"][0]["message"], {"role": "user", "content": "and?"}]
+    async with database.transaction() as session:
+        row = await conversations.lock_conversation(session, own)
+        asking = asyncio.create_task(gateway.chat.post(CHAT, json={"model": "demo", "messages": messages}))
+        await asyncio.sleep(1)
+        assert not asking.done()
+        row.head_hash = b"where another request has taken it"
+    answer = await asking
+    assert answer.status_code == 200
+    assert answer.headers["X-Conversation-Id"] != conversation
 
 
 async def test_a_conversation_with_tools_and_images_is_known_again_however_its_client_writes_it(
