@@ -1,6 +1,7 @@
 """The gateway's composition root: opens what a process holds, puts the routes together, closes it all again."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -73,7 +74,12 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(Shortcut, path=chat_routes.COMPLETIONS, answer=chat_routes.complete_chat)  # within the next
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={imports_routes.PATH: settings.adapter_bytes})
+    larger = {
+        re.compile(chat_routes.COMPLETIONS): max(settings.chat_body_bytes, settings.max_body_bytes),
+        feedback_routes.BATCH_PATH: max(settings.feedback_batch_bytes, settings.max_body_bytes),
+        imports_routes.PATH: settings.adapter_bytes,
+    }
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
     app.state.admission = admission
     app.add_middleware(Admitting, admission=admission)
     errors.install(app)

@@ -26,6 +26,7 @@ from core.domain.errors import (
     NotAuthenticatedError,
     NotFoundError,
     RequestTooLargeError,
+    UnsupportedEncodingError,
 )
 from service.hanging_up import HungUpError
 
@@ -35,6 +36,7 @@ STATUS: dict[type[NockError], int] = {
     InvalidRequestError: 400,
     InvalidValueError: 422,
     RequestTooLargeError: 413,
+    UnsupportedEncodingError: 415,
     NotAuthenticatedError: 401,
     NotAllowedError: 403,
     NotFoundError: 404,
@@ -120,8 +122,8 @@ def as_invalid_value(problems: Sequence[Any]) -> InvalidValueError:
     first = problems[0]
     param = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or None
     if first["type"] == "json_invalid":
-        return InvalidValueError("The body is not JSON.", code="invalid_json")
-    return InvalidValueError(f"{param or 'body'}: {first['msg']}", param=param)
+        return InvalidValueError(f"The body is not JSON: {first['ctx']['error']}.", code="invalid_json")
+    return InvalidValueError(f"{param or 'body'}: {first['msg'].removeprefix('Value error, ')}", param=param)
 
 
 async def on_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -19,7 +19,14 @@ class GatewaySettings(Settings):
     """Port to listen on."""
 
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
-    """A larger request body is refused with 413."""
+    """A larger request body is refused with 413, where no other limit is named; of a chat completion, what is no image,
+    sound or file."""
+
+    chat_body_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
+    """A larger chat completion request is refused with 413, with the images, sounds and files that it holds."""
+
+    feedback_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """A larger batch of feedback is refused with 413."""
 
     adapter_bytes: int = Field(default=1024**3, ge=1024)
     """A larger upload of an adapter that was trained elsewhere is refused with 413."""

@@ -3,7 +3,8 @@
 NockError
 ├── InvalidRequestError          the request itself makes no sense
 │   ├── InvalidValueError        a well-formed field holds a value that does not fit
-│   └── RequestTooLargeError
+│   ├── RequestTooLargeError
+│   └── UnsupportedEncodingError
 ├── NotAuthenticatedError
 ├── NotAllowedError
 ├── NotFoundError
@@ -44,6 +45,10 @@ class InvalidValueError(InvalidRequestError):
 
 class RequestTooLargeError(InvalidRequestError):
     code = "request_too_large"
+
+
+class UnsupportedEncodingError(InvalidRequestError):
+    code = "unsupported_encoding"
 
 
 class NotAuthenticatedError(NockError):

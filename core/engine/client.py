@@ -1,5 +1,6 @@
 """One engine: its health, its models, its adapters, its chat completions. Knows vLLM's dialect and no database."""
 
+import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ Json = dict[str, Any]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """The longest line of a stream: one event with a long prompt's token ids."""
+
+
+LARGE_BYTES = 1024 * 1024
+"""A larger request is sent piece by piece, so that other requests go on meanwhile."""
 
 
 class AdapterNotLoadedError(EngineError):
@@ -129,7 +134,9 @@ class EngineClient:
         self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request; what goes wrong becomes an error of ours, wherever in the answer it goes wrong."""
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | io.BytesIO | None = None if body is None else orjson.dumps(body)
+        if isinstance(data, bytes) and len(data) > LARGE_BYTES:
+            data = io.BytesIO(data)
         try:
             async with self._session.request(
                 method,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.domain.errors import EngineError
+
 Json = dict[str, Any]
 
 TRUNCATED = "truncated"
@@ -24,29 +26,28 @@ class Generation:
     usage: Json | None = None
 
     def add_answer(self, answer: Json) -> None:
-        """Take a whole answer (`chat.completion`)."""
-        choice = answer["choices"][0]
-        self.prompt_ids = answer.get("prompt_token_ids") or []
-        message = choice["message"]
-        self.content = message.get("content") or ""
-        self.reasoning = message.get("reasoning") or message.get("reasoning_content") or ""
-        self.tool_calls = message.get("tool_calls") or []
-        self._add_tokens(choice)
-        self.finish_reason = choice["finish_reason"]
-        self.usage = answer.get("usage")
+        """Take a whole answer (`chat.completion`). Raises EngineError for what is none."""
+        try:
+            choice = answer["choices"][0]
+            self._add_message(choice["message"])
+            self._add_tokens(choice)
+            self.finish_reason = choice["finish_reason"]
+            self.prompt_ids = answer.get("prompt_token_ids") or []
+            self.usage = _counts(answer.get("usage"))
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise EngineError("The engine answered something that is no chat completion.") from error
 
     def add_chunk(self, chunk: Json) -> None:
-        """Take one chunk of a stream (`chat.completion.chunk`)."""
-        self.prompt_ids = self.prompt_ids or chunk.get("prompt_token_ids") or []
-        self.usage = chunk.get("usage") or self.usage
-        for choice in chunk.get("choices", []):
-            delta = choice.get("delta") or {}
-            self.content += delta.get("content") or ""
-            self.reasoning += delta.get("reasoning") or delta.get("reasoning_content") or ""
-            for call in delta.get("tool_calls") or []:
-                self._add_call(call)
-            self._add_tokens(choice)
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        """Take one chunk of a stream (`chat.completion.chunk`). Raises EngineError for what is none."""
+        try:
+            self.prompt_ids = self.prompt_ids or chunk.get("prompt_token_ids") or []
+            self.usage = _counts(chunk.get("usage")) or self.usage
+            for choice in chunk.get("choices") or []:
+                self._add_delta(choice.get("delta") or {})
+                self._add_tokens(choice)
+                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise EngineError("The engine sent an event that is no part of a chat completion.") from error
 
     def message(self) -> Json:
         """The reply as an assistant's message."""
@@ -60,13 +61,25 @@ class Generation:
     def token_usage(self) -> Json:
         """The engine's own count, or ours where a stream ended before it came."""
         if self.usage is not None:
-            return {name: self.usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+            return self.usage
         prompt, completion = len(self.prompt_ids), len(self.completion_ids)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
+    def _add_message(self, message: Json) -> None:
+        self.content = message.get("content") or ""
+        self.reasoning = message.get("reasoning") or message.get("reasoning_content") or ""
+        self.tool_calls = message.get("tool_calls") or []
+
+    def _add_delta(self, delta: Json) -> None:
+        self.content += delta.get("content") or ""
+        self.reasoning += delta.get("reasoning") or delta.get("reasoning_content") or ""
+        for call in delta.get("tool_calls") or []:
+            self._add_call(call)
+
     def _add_tokens(self, choice: Mapping[str, Any]) -> None:
         self.completion_ids += choice.get("token_ids") or []
-        self.logprobs += [token["logprob"] for token in (choice.get("logprobs") or {}).get("content") or []]
+        heard = (choice.get("logprobs") or {}).get("content") or []
+        self.logprobs += [float(token["logprob"]) for token in heard]
 
     def _add_call(self, delta: Json) -> None:
         """Tool calls come in pieces: the id and name first, the arguments letter by letter."""
@@ -77,3 +90,9 @@ class Generation:
         call["id"] = delta.get("id") or call["id"]
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _counts(usage: Json | None) -> Json | None:
+    if not usage:
+        return None
+    return {name: int(usage[name]) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}

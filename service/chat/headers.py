@@ -1,6 +1,9 @@
-"""The headers of an answered turn: their names, and what the API's description says of them."""
+"""The headers of a turn: the one that names its conversation, and those of its answer."""
 
 from typing import Any
+from urllib.parse import unquote
+
+from core.domain.errors import InvalidRequestError
 
 DESCRIPTIONS = {
     "X-Conversation-Id": "Which conversation; not with `store: false`.",
@@ -13,3 +16,19 @@ DESCRIPTIONS = {
 DESCRIBED: dict[str, Any] = {
     name: {"description": description, "schema": {"type": "string"}} for name, description in DESCRIPTIONS.items()
 }
+
+
+def read_conversation_id(header: str | None) -> str | None:
+    """The client's id out of `X-Conversation-Id`, which is percent-encoded UTF-8; an empty one names none.
+
+    Raises InvalidRequestError for anything else: ids that differ must not be read as one.
+    """
+    if not header:
+        return None
+    try:
+        header.encode("ascii")
+        return unquote(header, errors="strict")
+    except UnicodeError as error:
+        raise InvalidRequestError(
+            "X-Conversation-Id must be percent-encoded UTF-8.", code="invalid_value", param="X-Conversation-Id"
+        ) from error

@@ -1,6 +1,5 @@
 """Which conversation and which episode a request belongs to: named by the client, found by its history, or new."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,22 +75,26 @@ async def find_or_open(
     """
     if speaker.conversation is not None:
         conversation = await _find_named(session, signer, speaker)
-        if heads.resent and (again := await _find_retry(session, conversation, heads, retry_window)):
+        if heads.resent and (
+            again := await _find_retry(session, speaker.agent_id, conversation.id, heads, retry_window)
+        ):
             return again
         return conversation
     if not heads.resent:
         return await _open(session, speaker, Grouping.NEW)
     ending = await conversations.list_ending_in(session, speaker.agent_id, heads.history)
     if len(ending) == 1:
-        return ending[0]
-    if ending:
+        found = await conversations.lock_conversation(session, ending[0].id)
+        if found.head_hash == heads.history:  # else another request has continued it since
+            return found
+    elif ending:
         return await _open(session, speaker, Grouping.AMBIGUOUS)
-    continued = await conversations.list_turns_after(session, speaker.agent_id, heads.history)
-    again = await _same_request(session, continued, heads, retry_window)
+    again = await _find_retry(session, speaker.agent_id, None, heads, retry_window)
     if again is not None:
         return again
-    if continued:
-        return await _open(session, speaker, Grouping.BRANCH, parent=continued[0].conversation_id)
+    continued = await conversations.find_turn_after(session, speaker.agent_id, heads.history)
+    if continued is not None:
+        return await _open(session, speaker, Grouping.BRANCH, parent=continued.conversation_id)
     return await _open(session, speaker, Grouping.NEW)
 
 
@@ -190,21 +193,12 @@ def check_name(name: str) -> str:
 
 
 async def _find_retry(
-    session: AsyncSession, conversation: Conversation, heads: Heads, window: timedelta
-) -> Turn | None:
-    """A turn of this very conversation that answered this very request."""
-    continued = await conversations.list_turns_after(session, conversation.agent_id, heads.history)
-    own = [turn for turn in continued if turn.conversation_id == conversation.id]
-    return await _same_request(session, own, heads, window)
-
-
-async def _same_request(
-    session: AsyncSession, continued: Sequence[Turn], heads: Heads, window: timedelta
+    session: AsyncSession, agent_id: UUID, conversation_id: UUID | None, heads: Heads, window: timedelta
 ) -> Turn | None:
     """The whole answer to this very request by a version that was not pinned, if one was given lately."""
     oldest = datetime.now(UTC) - window
-    for turn in continued:
-        if turn.request_hash == heads.request and turn.created_at > oldest and turn.finish_reason != TRUNCATED:
+    for turn in await conversations.list_answers(session, agent_id, heads.history, heads.request, conversation_id):
+        if turn.created_at > oldest and turn.finish_reason != TRUNCATED:
             episode = await conversations.get_episode(session, turn.episode_id)
             if episode.arm is not Arm.PINNED:
                 return turn

@@ -1,5 +1,6 @@
 """A turn as OpenAI's clients read it: under our id and the name they asked for, without what only Nock needs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,18 +18,35 @@ def event(chunk: Json) -> bytes:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-def completion(raw: Json, *, turn_id: str, model: str, logprobs: bool) -> Json:
+NOT_FOR_CLIENTS = ("kv_transfer_params", "ec_transfer_params")
+"""What engines say to each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of the record this client asked to see in its answer."""
+
+    logprobs: bool
+    token_ids: bool
+
+
+def completion(raw: Json, *, turn_id: str, model: str, shown: Shown) -> Json:
     """An engine's whole answer, or one of its chunks, as the client's."""
-    shown = {name: value for name, value in raw.items() if name != "prompt_token_ids"}
-    shown["choices"] = [_choice(choice, logprobs) for choice in raw.get("choices", [])]
-    return shown | {"id": turn_id, "model": model}
+    hidden = NOT_FOR_CLIENTS if shown.token_ids else (*NOT_FOR_CLIENTS, "prompt_token_ids")
+    answer = {name: value for name, value in raw.items() if name not in hidden}
+    if answer.get("usage", True) is None:
+        del answer["usage"]
+    answer["choices"] = [_choice(choice, shown) for choice in raw.get("choices") or []]
+    return answer | {"id": turn_id, "model": model}
 
 
-def _choice(choice: Json, logprobs: bool) -> Json:
-    shown = {name: value for name, value in choice.items() if name != "token_ids"}
-    if not logprobs:
-        shown["logprobs"] = None
-    return shown
+def _choice(choice: Json, shown: Shown) -> Json:
+    answer = dict(choice)
+    if not shown.token_ids:
+        answer.pop("token_ids", None)
+    if not shown.logprobs:
+        answer["logprobs"] = None
+    return answer
 
 
 def stored_completion(turn: Turn, model: str) -> Json:

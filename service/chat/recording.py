@@ -94,7 +94,8 @@ def _finished(
     finish_reason = generation.finish_reason or TRUNCATED
     sampling = {name: value for name, value in body.items() if name not in NOT_SAMPLING}
     learnable = learnability(
-        sampling,
+        body,
+        prompt=len(generation.prompt_ids),
         tokens=len(generation.completion_ids),
         logprobs=len(generation.logprobs),
         finish_reason=finish_reason,

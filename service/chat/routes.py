@@ -1,7 +1,6 @@
-"""POST /v1/chat/completions, GET /v1/models, POST /chat."""
+"""POST /v1/chat/completions, GET /v1/models and one of them, POST /chat."""
 
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -13,7 +12,8 @@ from core.domain.errors import NotFoundError
 from core.domain.keys import Scope
 from service.bodies import StrictRoute, read_body
 from service.chat import presenting, service
-from service.chat.headers import DESCRIBED
+from service.chat.attachments import check_text
+from service.chat.headers import DESCRIBED, read_conversation_id
 from service.chat.schemas import ChatCompletionIn, ChatIn, ChatOut, ModelCard, ModelList
 from service.chat.service import Ask, Repeated
 from service.chat.streaming import EventStream, TurnStream
@@ -24,7 +24,7 @@ from service.hanging_up import until_hang_up
 from service.openapi import reading
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 502, 503, 504)
+    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 415, 502, 503, 504)
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 502, 503, 504)
@@ -54,12 +54,13 @@ async def complete_chat(request: Request) -> Response:
     """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
     gateway: Gateway = request.app.state.gateway
     key = await key_of(gateway, request, Scope.CHAT, Scope.ADMIN)
-    body = read_body(ChatCompletionIn, await request.body())
-    x_conversation_id = request.headers.get("X-Conversation-Id")
+    raw_body = await request.body()
+    body = read_body(ChatCompletionIn, raw_body)
+    check_text(body.messages, len(raw_body), gateway.settings.max_body_bytes)
     ask = Ask(
         model=body.model,
         messages=body.plain_messages(),
-        conversation=unquote(x_conversation_id) if x_conversation_id else body.conversation_id,
+        conversation=read_conversation_id(request.headers.get("X-Conversation-Id")) or body.conversation_id,
         end_user=body.end_user,
         tags=body.tags,
         engine_fields=body.engine_fields(),
@@ -71,11 +72,11 @@ async def complete_chat(request: Request) -> Response:
     if isinstance(turn, Repeated):
         return _repeat(turn, body.model, stream=body.stream, usage=usage)
     if body.stream:
-        events = TurnStream(gateway, turn, model=body.model, logprobs=body.logprobs, usage=usage).events()
+        events = TurnStream(gateway, turn, model=body.model, shown=body.shown, usage=usage).events()
         first = await until_hang_up(request, anext(events))  # so that a refusal still has its own status
         return EventStream(first, events, turn.headers)
     raw, told = await until_hang_up(request, service.answer(gateway, turn))
-    shown = presenting.completion(raw, turn_id=told.public_id, model=body.model, logprobs=body.logprobs)
+    shown = presenting.completion(raw, turn_id=told.public_id, model=body.model, shown=body.shown)
     return Response(orjson.dumps(shown), media_type="application/json", headers=told.headers)
 
 
@@ -93,7 +94,16 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
     agents = [route.agent for route in gateway.routing.all() if key.sees(route.agent.name)]
     if not key.has([Scope.CHAT, Scope.ADMIN]):
         agents = []
-    return ModelList(data=[ModelCard(id=agent.name, created=int(agent.created_at.timestamp())) for agent in agents])
+    return ModelList(data=[ModelCard.of(agent) for agent in agents])
+
+
+@router.get("/v1/models/{model:path}", responses={status: {"model": OpenAIErrorBody} for status in (401, 404)})
+async def show_model(model: str, gateway: GatewayDep, key: AnyKeyDep) -> ModelCard:
+    """One of the agents that this key may talk to."""
+    card = next((card for card in (await list_models(gateway, key)).data if card.id == model), None)
+    if card is None:
+        raise NotFoundError(f"There is no agent {model!r}.", code="model_not_found", param="model")
+    return card
 
 
 @router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})

@@ -22,6 +22,8 @@ from service.chat.generating import complete
 from service.chat.placing import find_place
 from service.gateway import Gateway
 
+LIMITS = ("max_tokens", "max_completion_tokens")
+
 PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """Said to the engine where neither client nor agent does: else the model's own defaults would apply unseen."""
 
@@ -146,8 +148,8 @@ def _engine_body(route: Route, adapter: AdapterName, ask: Ask) -> dict[str, Any]
     """The engine's request: the agent's defaults under the client's wishes, and what Nock must know of the reply."""
     agent, fields = route.agent, ask.engine_fields or {}
     defaults = PLAIN_SAMPLING | agent.sampling
-    if "max_completion_tokens" in fields:
-        defaults.pop("max_tokens", None)
+    if "max_completion_tokens" in fields or "max_tokens" in fields:  # two names of one limit: the client's stands
+        defaults = {name: value for name, value in defaults.items() if name not in LIMITS}
     messages = ask.messages
     if agent.system_prompt and not any(message["role"] in ("system", "developer") for message in messages):
         messages = [{"role": "system", "content": agent.system_prompt}, *messages]
@@ -170,10 +172,7 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
     try:
         raw = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
         generation = Generation()
-        try:
-            generation.add_answer(raw)
-        except (KeyError, IndexError, TypeError) as error:
-            raise EngineError("The engine answered something that is no chat completion.") from error
+        generation.add_answer(raw)
     except EngineError as error:
         metrics.FAILED_TURNS.labels(turn.route.agent.name, error.code).inc()
         raise

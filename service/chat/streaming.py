@@ -15,6 +15,7 @@ from core.engine.generation import Generation
 from service import metrics
 from service.chat import presenting
 from service.chat.generating import stream
+from service.chat.presenting import Shown
 from service.chat.recording import Timing
 from service.chat.service import OpenTurn, record
 from service.errors import database_failure, error_body, status_of
@@ -26,11 +27,11 @@ log = structlog.get_logger()
 class TurnStream:
     """One streamed turn. What came is recorded once: whole before its finish, or truncated when it broke."""
 
-    def __init__(self, gateway: Gateway, turn: OpenTurn, *, model: str, logprobs: bool, usage: bool) -> None:
+    def __init__(self, gateway: Gateway, turn: OpenTurn, *, model: str, shown: Shown, usage: bool) -> None:
         self._gateway = gateway
         self._turn = turn
         self._model = model
-        self._logprobs = logprobs
+        self._shown = shown
         self._usage = usage
         self._generation = Generation()
         self._started = time.monotonic()
@@ -67,7 +68,7 @@ class TurnStream:
                     await self._record()
                 if chunk.get("choices") or self._usage:
                     yield presenting.event(
-                        presenting.completion(chunk, turn_id=turn.public_id, model=self._model, logprobs=self._logprobs)
+                        presenting.completion(chunk, turn_id=turn.public_id, model=self._model, shown=self._shown)
                     )
         if not self._generation.finish_reason:
             raise EngineError("The engine ended the stream without a finish.")

@@ -1,5 +1,6 @@
 """POST /feedback, /feedback/batch, DELETE /feedback/{id}, and the dead letters."""
 
+import re
 from typing import Any
 
 import orjson
@@ -27,6 +28,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 503)
 }
 REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": FeedbackOut}}
+
+BATCH_PATH = re.compile("/feedback/batch")
 
 router = APIRouter(prefix="/feedback", tags=["feedback"], route_class=StrictRoute)
 

@@ -41,12 +41,21 @@ async def list_ending_in(session: AsyncSession, agent_id: UUID, head: bytes) -> 
     return (await session.scalars(statement.limit(2))).all()
 
 
-async def list_turns_after(session: AsyncSession, agent_id: UUID, head: bytes) -> Sequence[Turn]:
-    """Turns that once continued that head, newest first: a retry repeats one of them, a branch none."""
-    statement = (
-        select(Turn).where(Turn.agent_id == agent_id, Turn.previous_head == head).order_by(Turn.id.desc()).limit(8)
-    )
-    return (await session.scalars(statement)).all()
+async def find_turn_after(session: AsyncSession, agent_id: UUID, head: bytes) -> Turn | None:
+    """The newest turn that once continued that head."""
+    statement = select(Turn).where(Turn.agent_id == agent_id, Turn.previous_head == head).order_by(Turn.id.desc())
+    found: Turn | None = await session.scalar(statement.limit(1))
+    return found
+
+
+async def list_answers(
+    session: AsyncSession, agent_id: UUID, head: bytes, request: bytes, conversation_id: UUID | None
+) -> Sequence[Turn]:
+    """Turns that answered this very request, newest first; only those of one conversation where it is named."""
+    statement = select(Turn).where(Turn.agent_id == agent_id, Turn.previous_head == head, Turn.request_hash == request)
+    if conversation_id is not None:
+        statement = statement.where(Turn.conversation_id == conversation_id)
+    return (await session.scalars(statement.order_by(Turn.id.desc()).limit(8))).all()
 
 
 async def add_conversation(session: AsyncSession, conversation: Conversation) -> Conversation | None:

@@ -17,6 +17,10 @@ def user(content: Any) -> Message:
     return {"role": "user", "content": content}
 
 
+def calling(arguments: str) -> Message:
+    return {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "look", "arguments": arguments}}]}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -29,6 +33,10 @@ def user(content: Any) -> Message:
         ),
         ({"role": "assistant", "content": "a", "tool_calls": []}, {"role": "assistant", "content": "a"}),
         ({"role": "assistant", "content": "a", "refusal": None}, {"role": "assistant", "content": "a"}),
+        ({"role": "assistant", "content": "a", "function_call": None}, {"role": "assistant", "content": "a"}),
+        (calling(""), calling("{}")),
+        (calling('{"a":1.0,"b":[-0.0,2e3]}'), calling('{ "b": [0, 2000],\n "a": 1 }')),  # as JavaScript writes it
+        (calling('{"\\u00e9":"\\u00e9"}'), calling('{"é":"é"}')),
     ],
 )
 def test_what_means_the_same_is_the_same_message(one: Message, other: Message) -> None:
@@ -47,6 +55,14 @@ def test_what_means_the_same_is_the_same_message(one: Message, other: Message) -
         (
             {"role": "assistant", "tool_calls": [CALL]},
             {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "look", "arguments": "[]"}}]},
+        ),
+        (calling('{"a":1}'), calling('{"a":"1"}')),
+        (calling('{"a":1.5}'), calling('{"a":1.25}')),
+        (calling('{"a":9007199254740993}'), calling('{"a":9007199254740992}')),
+        (calling("{broken"), calling("{broken ")),
+        (
+            {"role": "assistant", "function_call": {"name": "look", "arguments": "{}"}},
+            {"role": "assistant", "function_call": {"name": "listen", "arguments": "{}"}},
         ),
     ],
 )
@@ -74,9 +90,16 @@ def test_agents_users_and_keys_have_chains_of_their_own() -> None:
     assert first_head(AGENT, KEY.hex, KEY) != first_head(AGENT, None, KEY)
 
 
-def test_any_script_and_half_a_surrogate_can_be_hashed() -> None:
-    assert extend_head(START, [user("день 🎯 \ud800")]) != extend_head(START, [user("день 🎯 ")])
-    assert first_head(AGENT, "\ud800", KEY) != first_head(AGENT, "", KEY)
+def test_any_script_can_be_hashed() -> None:
+    by_hand = hashlib.sha256(START + '{"content":[{"text":"день 🎯","type":"text"}],"role":"user"}'.encode()).digest()
+    assert extend_head(START, [user("день 🎯")]) == by_hand
+
+
+def test_arguments_that_no_parser_takes_stand_for_themselves() -> None:
+    deep = "[" * 300 + "]" * 300  # deeper than is written, and twenty times as deep as is read
+    for text in ("{", "NaN", "1e400", deep, "[" * 20_000 + "]" * 20_000):
+        call = CALL | {"function": {"name": "look", "arguments": text}}
+        assert canonical({"role": "assistant", "tool_calls": [call]})["tool_calls"][0]["arguments"] == text
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.sampling import NEUTRAL, Learnable, learnability
+from core.domain.sampling import HARMLESS, NEUTRAL, REFUSED, Learnable, find_refused, learnability
 
 
-def who(sampling: dict[str, Any], *, tokens: int = 5, logprobs: int = 5, finish_reason: str = "stop") -> Learnable:
-    learned = learnability(sampling, tokens=tokens, logprobs=logprobs, finish_reason=finish_reason)
+def who(
+    request: dict[str, Any], *, prompt: int = 9, tokens: int = 5, logprobs: int = 5, finish_reason: str = "stop"
+) -> Learnable:
+    learned = learnability(request, prompt=prompt, tokens=tokens, logprobs=logprobs, finish_reason=finish_reason)
     assert (learned.reason is None) == (learned.who is Learnable.ACTOR)
     return learned.who
 
@@ -24,6 +26,12 @@ def who(sampling: dict[str, Any], *, tokens: int = 5, logprobs: int = 5, finish_
         {"response_format": {"type": "text"}},
         dict(NEUTRAL),
         dict.fromkeys(NEUTRAL),
+        dict.fromkeys(HARMLESS - {"temperature"}),
+        {name: values[0] for name, (values, _) in REFUSED.items() if values},
+        {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "low", "cache_salt": "x"},
+        {"tools": [{"type": "function", "function": {"name": "look", "strict": False}}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+        {"temperature": 0.01},
     ],
 )
 def test_the_plain_softmax_at_a_temperature_teaches_the_actor(sampling: dict[str, Any]) -> None:
@@ -52,6 +60,13 @@ def test_the_plain_softmax_at_a_temperature_teaches_the_actor(sampling: dict[str
         {"ignore_eos": True},
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"temperature": 0.009},  # vLLM would sample at 0.01
+        {"tools": [{"type": "function", "function": {"name": "look", "strict": True}}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
+        {"watermarking": True},
+        {"vllm_xargs": {"my_processor": 1}},
+        {"guided_json": {"type": "object"}},
+        {"what_comes_next_year": 1},
     ],
 )
 def test_whatever_bends_the_distribution_leaves_the_turn_to_the_critic(sampling: dict[str, Any]) -> None:
@@ -62,7 +77,23 @@ def test_incomplete_tokens_leave_the_turn_to_the_critic() -> None:
     assert who({}, logprobs=4) is Learnable.CRITIC
     assert who({}, logprobs=0) is Learnable.CRITIC
     assert who({}, tokens=0, logprobs=0) is Learnable.CRITIC
+    assert who({}, prompt=0) is Learnable.CRITIC
 
 
-def test_a_reply_that_was_cut_off_teaches_nobody() -> None:
-    assert who({}, finish_reason="truncated") is Learnable.NONE
+@pytest.mark.parametrize("reason", ["truncated", "abort", "error"])
+def test_a_reply_that_was_cut_off_teaches_nobody(reason: str) -> None:
+    assert who({}, finish_reason=reason) is Learnable.NONE
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 1, "echo": False}, {"priority": 0, "request_id": None}, {"top_k": 5}])
+def test_what_asks_for_nothing_is_not_refused(fields: dict[str, Any]) -> None:
+    assert find_refused(fields) is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"n": 2}, {"echo": True}, {"priority": -1}, {"kv_transfer_params": {}}, {"use_beam_search": True}]
+)
+def test_what_would_break_the_record_or_reach_into_others_requests_is_refused(fields: dict[str, Any]) -> None:
+    found = find_refused(fields)
+    assert found is not None
+    assert found[0] == next(iter(fields))
