@@ -19,6 +19,7 @@ from core.storage.repositories import keys
 from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
+from service.audit import routes as audit_routes
 from service.bodies import BodyLimit
 from service.chat import routes as chat_routes
 from service.conversations import routes as conversations_routes
@@ -30,6 +31,8 @@ from service.gathering import Gathering
 from service.imports import routes as imports_routes
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
+from service.limits.counting import Counting
+from service.limits.limiter import Limiter
 from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
@@ -37,6 +40,8 @@ from service.settings import GatewaySettings
 from service.token_memory import TokenMemory
 
 log = structlog.get_logger()
+
+BOOTSTRAP = "NOCK_BOOTSTRAP_ADMIN_KEY"
 
 
 def create_app(
@@ -79,6 +84,7 @@ def create_app(
         rollouts_routes,
         imports_routes,
         keys_routes,
+        audit_routes,
         health,
     ):
         app.include_router(routes.router)
@@ -101,11 +107,19 @@ async def _open(
     stack.push_async_callback(engine.dispose)
     database = Database(engine)
     pool = await stack.enter_async_context(open_pool(engine_settings))
+    limits = Limiter(
+        Counting(settings.redis_url),
+        signer,
+        without_redis=settings.limits_without_redis,
+        longest_seconds=engine_settings.engine_timeout_seconds,
+    )
+    stack.push_async_callback(limits.close)
     gateway = Gateway(
         settings=settings,
         database=database,
         pool=pool,
         routing=RoutingTable(),
+        limits=limits,
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
@@ -141,10 +155,12 @@ async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> Non
     while settings.bootstrap_admin_key is not None:
         try:
             async with database.transaction() as session:
-                if not await keys.list_keys(session):
+                if not await keys.has_any(session):
                     hashed = hash_secret(settings.bootstrap_admin_key.get_secret_value())
-                    await keys.add_key(session, secret_hash=hashed, scopes=[Scope.ADMIN], name="bootstrap")
-                    log.info("admin key made from NOCK_BOOTSTRAP_ADMIN_KEY")
+                    await keys.add_key(
+                        session, secret_hash=hashed, scopes=[Scope.ADMIN], name="bootstrap", by=BOOTSTRAP
+                    )
+                    log.info("admin key made", by=BOOTSTRAP)
             return
         except (SQLAlchemyError, OSError) as error:
             log.warning("admin key not made yet", why=type(error).__name__)

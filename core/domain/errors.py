@@ -8,6 +8,8 @@ NockError
 ├── NotAllowedError
 ├── NotFoundError
 ├── GoneError                    it was there and was erased
+├── LimitReachedError            the key, or the end user, has used up what it may
+├── LimitsUnavailableError       nobody can tell whether it has
 ├── ConflictError
 │   ├── DamagedAdapterError      the files of a version are not what was registered
 │   └── NoRoomError              versions that somebody needs hold every place in the engines
@@ -18,6 +20,8 @@ NockError
         ├── BaseModelNotServedError
         └── EngineBusyError      it is healthy, and full
 """
+
+from collections.abc import Mapping
 
 
 class NockError(Exception):
@@ -62,6 +66,24 @@ class GoneError(NockError):
 
 class ConflictError(NockError):
     code = "conflict"
+
+
+class LimitReachedError(NockError):
+    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, of: str, wait_seconds: float, headers: Mapping[str, str], code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.of = of
+        self.wait_seconds = wait_seconds
+        self.headers = headers
+
+
+class LimitsUnavailableError(NockError):
+    code = "limits_unavailable"
 
 
 class DamagedAdapterError(ConflictError):

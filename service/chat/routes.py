@@ -21,10 +21,10 @@ from service.dependencies import AnyKeyDep, ChatKeyDep, GatewayDep, TurnKeyDep
 from service.errors import ErrorBody, OpenAIErrorBody
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 502, 503, 504)
+    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 429, 502, 503, 504)
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 502, 503, 504)
+    status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 429, 502, 503, 504)
 }
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
