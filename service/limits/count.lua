@@ -2,8 +2,8 @@
 -- in or none has counted it. Redis' own clock decides: gateways need not agree on the time.
 --
 -- KEYS      one for each limit.
--- ARGV      verb; the request's id; what it counts for (`admit`: requests, `settle`: tokens); how long it may take, in
---           microseconds; then kind and limit of each key.
+-- ARGV      verb; the request's id; what it counts for (`admit`: requests, `settle`: tokens); how long it may take and
+--           how long a minute is, in microseconds; then kind and limit of each key.
 -- `admit`   answers {is short, used, microseconds until it has room, microseconds until it is unused} for each limit.
 -- `settle`  adds the tokens and gives the request's places back.
 --
@@ -11,10 +11,10 @@
 -- the difference of its ends, and an entry leaves it exactly one window after it came. A day is a hash. Places are a
 -- sorted set of request ids by the time when they fall free by themselves, should their gateway have died.
 
-local verb, id, amount, longest = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local verb, id, amount, longest, MINUTE = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local DAY = 86400 * 1000000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local MINUTE, DAY = 60 * 1000000, 86400 * 1000000
 
 local function exact(number) -- tostring() would round a time
   return string.format('%.0f', number)
@@ -63,7 +63,7 @@ function minute.add(key, counted)
   local last = entry(key, -1)
   local before = last and last.after or 0
   redis.call('RPUSH', key, exact(now) .. ' ' .. exact(before) .. ' ' .. exact(before + counted))
-  redis.call('PEXPIRE', key, MINUTE / 1000 + 1)
+  redis.call('PEXPIRE', key, exact(math.ceil(MINUTE / 1000) + 1))
 end
 
 local day = {}
@@ -107,7 +107,7 @@ local METERS = {requests = minute, tokens = minute, budget = day, places = place
 
 if verb == 'settle' then
   for place, key in ipairs(KEYS) do
-    local kind = ARGV[3 + 2 * place]
+    local kind = ARGV[4 + 2 * place]
     if kind == 'places' then redis.call('ZREM', key, id) end
     if kind == 'tokens' or kind == 'budget' then METERS[kind].add(key, amount) end
   end
@@ -116,7 +116,7 @@ end
 
 local answer, is_short = {}, false
 for place, key in ipairs(KEYS) do
-  local kind, limit = ARGV[3 + 2 * place], tonumber(ARGV[4 + 2 * place])
+  local kind, limit = ARGV[4 + 2 * place], tonumber(ARGV[5 + 2 * place])
   local meter, cost = METERS[kind], kind == 'requests' and amount or 1
   local used = meter.used(key)
   local excess = used + cost - limit
@@ -125,7 +125,7 @@ for place, key in ipairs(KEYS) do
   answer[place] = {excess > 0 and 1 or 0, used, wait, 0}
 end
 for place, key in ipairs(KEYS) do
-  local kind = ARGV[3 + 2 * place]
+  local kind = ARGV[4 + 2 * place]
   if not is_short then
     if kind == 'requests' then minute.add(key, amount) end
     if kind == 'places' then places.take(key) end

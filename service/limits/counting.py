@@ -18,6 +18,7 @@ from service.limits.meters import Meter
 log = structlog.get_logger()
 
 SCRIPT = Path(__file__).with_name("count.lua").read_text()
+MINUTE_SECONDS = 60.0
 ANSWER_SECONDS = 0.1
 """A request waits no longer for Redis: a Redis that hangs must not hang chat."""
 REST_SECONDS = 1.0
@@ -44,10 +45,13 @@ class Reading:
 class Counting:
     """Without an address it is an outage that never ends."""
 
-    def __init__(self, url: str | None, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, url: str | None, *, answer_seconds: float = ANSWER_SECONDS, minute_seconds: float = MINUTE_SECONDS
+    ) -> None:
         self._redis = None if url is None else _connect(url, answer_seconds)
         self._script = None if self._redis is None else self._redis.register_script(SCRIPT)
         self._answer_seconds = answer_seconds
+        self._minute = int(minute_seconds * 1e6)
         self._rests_until = 0.0
         self._is_away = False
 
@@ -74,7 +78,7 @@ class Counting:
     ) -> list[list[int]]:
         if self._script is None or time.monotonic() < self._rests_until:
             raise self._away("no address" if self._script is None else "it rests")
-        arguments: list[str | int] = [verb, request, amount, int(longest_seconds * 1e6)]
+        arguments: list[str | int] = [verb, request, amount, int(longest_seconds * 1e6), self._minute]
         for meter in meters:
             arguments += [meter.kind.value, meter.limit]
         try:
@@ -105,8 +109,7 @@ def _connect(url: str, answer_seconds: float) -> "Redis":
         socket_timeout=answer_seconds,
         socket_connect_timeout=answer_seconds,
         retry=Retry(NoBackoff(), 0),
-        protocol=2,  # one round trip less to greet with
-        lib_name=None,
-        lib_version=None,
+        protocol=2,
+        driver_info=None,  # greetings that a fresh connection need not wait for
     )
     return Redis.from_pool(pool)
