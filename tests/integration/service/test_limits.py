@@ -149,7 +149,12 @@ async def test_a_repeated_turn_is_a_request_without_tokens(
     counting: RunningGateway, holders: AsyncExitStack, database: Database
 ) -> None:
     holder = await limited(holders, database, counting, requests_per_minute=10, tokens_per_minute=1000)
-    answers = [await holder.post(PATH, json=SAY | {"metadata": {"conversation_id": "c"}}) for _ in range(3)]
+    history = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ho"},
+        {"role": "user", "content": "?"},
+    ]
+    answers = [await holder.post(PATH, json=SAY | {"messages": history}) for _ in range(3)]
     assert len({answer.headers["X-Turn-Id"] for answer in answers}) == 1
     assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["9", "8", "7"]
     assert answers[1].headers["x-ratelimit-remaining-tokens"] == answers[2].headers["x-ratelimit-remaining-tokens"]
