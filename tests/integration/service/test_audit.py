@@ -68,9 +68,7 @@ async def test_what_is_done_to_an_agent_and_its_people_is_noted_without_their_wo
     assert "ann" not in str(found)
 
 
-async def test_what_moves_a_rollout_is_noted_with_the_version(
-    gateway: RunningGateway, database: Database
-) -> None:
+async def test_what_moves_a_rollout_is_noted_with_the_version(gateway: RunningGateway, database: Database) -> None:
     async with database.transaction() as session:
         agent = await get_agent(session, "demo")
     await create_adapter(database, agent, state=AdapterState.CANDIDATE)
