@@ -21,8 +21,6 @@ NockError
         └── EngineBusyError      it is healthy, and full
 """
 
-from collections.abc import Mapping
-
 
 class NockError(Exception):
     """A failure that the caller can be told about: a stable `code`, a sentence, and the field at fault if any."""
@@ -69,17 +67,25 @@ class ConflictError(NockError):
 
 
 class LimitReachedError(NockError):
-    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again."""
+    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again. `headers`: what is
+    left, as clients read it."""
 
     code = "rate_limit_exceeded"
 
     def __init__(
-        self, message: str, *, of: str, wait_seconds: float, headers: Mapping[str, str], code: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        of: str = "requests",
+        wait_seconds: float = 0.0,
+        headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, param=param)
         self.of = of
         self.wait_seconds = wait_seconds
-        self.headers = headers
+        self.headers = headers or {}
 
 
 class LimitsUnavailableError(NockError):
