@@ -67,8 +67,8 @@ class ConflictError(NockError):
 
 
 class LimitReachedError(NockError):
-    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again. `headers`: what is
-    left, as clients read it."""
+    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again.
+    `headers`: what is left, as clients read it."""
 
     code = "rate_limit_exceeded"
 
