@@ -6,6 +6,7 @@ import typer
 
 from cli import agents, erasing, keys, suites
 from cli.adapters import adapters, promote, rollback
+from cli.audit import audit
 from cli.canary import canary
 from cli.chat import chat
 from cli.export.command import export
@@ -55,6 +56,7 @@ app.command("feedback")(feedback)
 app.command("learn")(learn)
 app.command("runs")(runs)
 app.command("adapters")(adapters)
+app.command("audit")(audit)
 app.command("canary")(canary)
 app.command("import-adapter")(import_adapter)
 app.command("promote")(promote)

@@ -10,8 +10,8 @@ import uvicorn
 from pydantic import ValidationError
 
 from core.logging import configure_logging
-from service.admission import Admission
 from service.app import create_app
+from service.capacity import Capacity
 from service.settings import GatewaySettings
 
 
@@ -21,17 +21,17 @@ class Server(uvicorn.Server):
     A second signal ends it at once. Whatever that cuts was told to nobody, or is a stream that breaks.
     """
 
-    def __init__(self, config: uvicorn.Config, admission: Admission, leave_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, capacity: Capacity, leave_seconds: float) -> None:
         super().__init__(config)
-        self._admission = admission
+        self._capacity = capacity
         self._leave_seconds = leave_seconds
         self._leaves_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._admission.is_leaving:
+        if self._capacity.is_leaving:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
-        self._admission.is_leaving = True
+        self._capacity.is_leaving = True
         self._leaves_at = time.monotonic() + self._leave_seconds
         super().handle_exit(sig, frame)
         self.should_exit = False
@@ -60,7 +60,7 @@ def main() -> int:
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
     )
-    server = Server(config, app.state.admission, settings.leave_seconds)
+    server = Server(config, app.state.capacity, settings.leave_seconds)
     with suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else 3

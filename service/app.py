@@ -20,9 +20,10 @@ from core.storage.database import Database, connect
 from core.storage.repositories import keys
 from service import cors, errors, health, openapi
 from service.adapters import routes as adapters_routes
-from service.admission import Admission, Admitting
 from service.agents import routes as agents_routes
+from service.audit import routes as audit_routes
 from service.bodies import BodyLimit
+from service.capacity import Capacity, CapacityLimit
 from service.chat import routes as chat_routes
 from service.conversations import routes as conversations_routes
 from service.erasure import routes as erasure_routes
@@ -33,6 +34,8 @@ from service.gathering import Gathering
 from service.imports import routes as imports_routes
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
+from service.limits.counting import Counting
+from service.limits.limiter import Limiter
 from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
@@ -42,6 +45,8 @@ from service.token_memory import TokenMemory
 from service.turn_log import open_turn_log
 
 log = structlog.get_logger()
+
+BOOTSTRAP = "NOCK_BOOTSTRAP_ADMIN_KEY"
 
 
 def create_app(
@@ -58,14 +63,14 @@ def create_app(
     secret_settings = secret_settings or SecretSettings()
     signer = Signer(secret_settings.secret.get_secret_value())
     store_settings = store_settings or AdapterStoreSettings()
-    admission = Admission(settings.most_requests)
+    capacity = Capacity(settings.most_requests)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer, store_settings)
             yield
-            await admission.wait_until_empty()
+            await capacity.wait_until_empty()
 
     app = FastAPI(
         title="Nock",
@@ -80,8 +85,8 @@ def create_app(
         imports_routes.PATH: settings.adapter_bytes,
     }
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
-    app.state.admission = admission
-    app.add_middleware(Admitting, admission=admission)
+    app.state.capacity = capacity
+    app.add_middleware(CapacityLimit, capacity=capacity)
     errors.install(app)
     for routes in (
         chat_routes,
@@ -94,6 +99,7 @@ def create_app(
         rollouts_routes,
         imports_routes,
         keys_routes,
+        audit_routes,
         health,
     ):
         app.include_router(routes.router)
@@ -117,11 +123,19 @@ async def _open(
     database = Database(engine)
     turns = await stack.enter_async_context(open_turn_log(libpq_address(url)))
     pool = await stack.enter_async_context(open_pool(engine_settings))
+    limits = Limiter(
+        Counting(settings.redis_url),
+        signer,
+        without_redis=settings.limits_without_redis,
+        longest_seconds=engine_settings.engine_timeout_seconds,
+    )
+    stack.push_async_callback(limits.close)
     gateway = Gateway(
         settings=settings,
         database=database,
         pool=pool,
         routing=RoutingTable(),
+        limits=limits,
         keys=KeyRing(database, settings.key_cache_seconds),
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
@@ -158,10 +172,12 @@ async def _bootstrap_admin(database: Database, settings: GatewaySettings) -> Non
     while settings.bootstrap_admin_key is not None:
         try:
             async with database.transaction() as session:
-                if not await keys.list_keys(session):
+                if not await keys.has_any(session):
                     hashed = hash_secret(settings.bootstrap_admin_key.get_secret_value())
-                    await keys.add_key(session, secret_hash=hashed, scopes=[Scope.ADMIN], name="bootstrap")
-                    log.info("admin key made from NOCK_BOOTSTRAP_ADMIN_KEY")
+                    await keys.add_key(
+                        session, secret_hash=hashed, scopes=[Scope.ADMIN], name="bootstrap", by=BOOTSTRAP
+                    )
+                    log.info("admin key made", by=BOOTSTRAP)
             return
         except (SQLAlchemyError, OSError) as error:
             log.warning("admin key not made yet", why=type(error).__name__)

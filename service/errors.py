@@ -1,5 +1,6 @@
 """Which status code each failure is, and the two shapes of its body: OpenAI's under /v1, ours elsewhere."""
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from core.domain.errors import (
     GoneError,
     InvalidRequestError,
     InvalidValueError,
+    LimitReachedError,
+    LimitsUnavailableError,
     NockError,
     NotAllowedError,
     NotAuthenticatedError,
@@ -42,6 +45,8 @@ STATUS: dict[type[NockError], int] = {
     NotFoundError: 404,
     GoneError: 410,
     ConflictError: 409,
+    LimitReachedError: 429,
+    LimitsUnavailableError: 503,
     EngineError: 502,
     EngineRefusedError: 400,
     EngineTimeoutError: 504,
@@ -54,6 +59,9 @@ OPENAI_TYPE = {401: "authentication_error", 403: "permission_error", 404: "not_f
 
 RETRY_SECONDS = "2"
 """What a client is told to wait when an engine or Postgres is away: both come back within seconds or not soon."""
+
+LONGEST_PATIENCE_SECONDS = 60
+"""OpenAI's clients take no longer Retry-After for one: they would try again at once, so they are told not to."""
 
 
 class ErrorDetail(BaseModel):
@@ -106,7 +114,21 @@ async def on_nock_error(request: Request, error: Exception) -> JSONResponse:
     status = status_of(error)
     if status == 422 and request.url.path.startswith("/v1/"):
         status = 400
+    if isinstance(error, LimitReachedError):
+        return _respond_limited(request, status, error)
     return respond(request, status, error.code, error.message, error.param)
+
+
+def _respond_limited(request: Request, status: int, error: LimitReachedError) -> JSONResponse:
+    """With what is left of the limits, and the whole seconds after which the same request is let in."""
+    wait = max(1, math.ceil(error.wait_seconds))
+    headers = {**error.headers, "Retry-After": str(wait)}
+    if wait > LONGEST_PATIENCE_SECONDS:
+        headers["x-should-retry"] = "false"
+    body = error_body(request.url.path, status, error.code, error.message, error.param)
+    if request.url.path.startswith("/v1/"):
+        body["error"]["type"] = error.of if error.code == LimitReachedError.code else error.code
+    return JSONResponse(body, status, headers)
 
 
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:

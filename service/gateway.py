@@ -11,6 +11,7 @@ from service.feedback.outcomes import Answer
 from service.feedback.taking import Told
 from service.gathering import Gathering
 from service.key_ring import KeyRing
+from service.limits.limiter import Limiter
 from service.routing_table import RoutingTable
 from service.settings import GatewaySettings
 from service.token_memory import TokenMemory
@@ -24,6 +25,7 @@ class Gateway:
     pool: EnginePool
     routing: RoutingTable
     keys: KeyRing
+    limits: Limiter
     tokens: TokenMemory
     signer: Signer
     adapters_dir: Path

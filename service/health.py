@@ -30,7 +30,7 @@ async def is_alive() -> dict[str, str]:
 async def is_ready(gateway: GatewayDep, request: Request) -> JSONResponse:
     """Postgres, the migrations and an engine are there, and the process is not about to end."""
     missing = await _missing(gateway)
-    if request.app.state.admission.is_leaving:
+    if request.app.state.capacity.is_leaving:
         missing.append("time: the gateway is being stopped")
     body: dict[str, Any] = {"status": "ready" if not missing else "not ready", "missing": missing}
     return JSONResponse(body, 200 if not missing else 503, {"Retry-After": "2"} if missing else None)

@@ -20,7 +20,10 @@ class KeyRing:
         self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
 
     async def find(self, secret: str) -> Key:
-        """The key of that secret; NotAuthenticatedError when it is unknown, revoked or expired."""
+        """The key of that secret; NotAuthenticatedError when it is unknown, revoked or expired.
+
+        Neither look-up compares what was presented with a secret: both go by its hash (core.domain.keys.hash_secret).
+        """
         hashed = hash_secret(secret)
         trusted_until, key = self._seen.get(hashed, (0.0, None))
         if key is None or time.monotonic() >= trusted_until:
@@ -31,8 +34,8 @@ class KeyRing:
             if len(self._seen) >= MOST_KEYS:
                 self._seen.clear()
             self._seen[hashed] = (time.monotonic() + self._cache_seconds, key)
-        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-            raise NotAuthenticatedError("This API key has expired.")
+        if key.is_expired(datetime.now(UTC)):
+            raise NotAuthenticatedError("This API key has expired.", code="expired_api_key")
         return key
 
     async def _ask(self, hashed: bytes) -> Key | None:
@@ -45,7 +48,7 @@ class KeyRing:
 
     async def _look_up(self, hashed: bytes) -> Key | None:
         async with self._database.transaction() as session:
-            return await keys.find_valid_key(session, hashed)
+            return await keys.find_key(session, hashed)
 
     def _end(self, hashed: bytes, task: "asyncio.Task[Key | None]") -> None:
         if self._asking.get(hashed) is task:

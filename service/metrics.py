@@ -22,6 +22,15 @@ COMMIT_SECONDS = Histogram(
     registry=REGISTRY,
 )
 FEEDBACK = Counter("nock_feedback_total", "Outcomes by answer.", ["status"], registry=REGISTRY)
+LIMITED_REQUESTS = Counter(
+    "nock_limited_requests_total",
+    "Requests refused by a limit of their key or end user; outcomes have no agent here.",
+    ["agent", "limit"],
+    registry=REGISTRY,
+)
+LIMITS_UNAVAILABLE = Counter(
+    "nock_limits_unavailable_total", "Times that limits could not be counted, for want of Redis.", registry=REGISTRY
+)
 HEALTHY_ENGINES = Gauge("nock_healthy_engines", "Engines that answer.", registry=REGISTRY)
 ROLLOUT_GENERATION = Gauge(
     "nock_rollout_generation", "Generation of the rollout that is routed by.", ["agent"], registry=REGISTRY

@@ -1,6 +1,7 @@
 """The gateway's own settings."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -61,6 +62,13 @@ class GatewaySettings(Settings):
     cors_origins: str | None = None
     """Web pages that may chat and give feedback from a browser: origins as `https://shop.example`, comma between
     several; `*` is any page. Cookies are never taken."""
+
+    redis_url: str | None = None
+    """Where limits of keys and end users are counted: `redis://host:6379/0`, or `redis+socket:///path/to/redis.sock`.
+    Without it, limits are treated as while Redis is away."""
+
+    limits_without_redis: Literal["open", "closed"] = "open"
+    """What becomes of requests that have a limit while Redis is away: `open` lets them in, `closed` answers 503."""
 
     bootstrap_admin_key: SecretStr | None = None
     """A secret (`nk_…`) that becomes an admin key at start where the database has no key yet; used once."""

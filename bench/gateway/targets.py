@@ -99,7 +99,7 @@ def add_agent(database_url: str) -> str:
         async with Database(opened).transaction() as session:
             await rows.add_agent(session, MODEL)
             secret = new_secret()
-            await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.CHAT])
+            await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.CHAT], by="bench")
         await opened.dispose()
         return secret
 

@@ -41,7 +41,7 @@ async def fill(url: str, libpq: str, conversations: int) -> tuple[str, str]:
     async with Database(engine).transaction() as session:
         agent, base = await add_agent(session, "none")
         secret = new_secret()
-        await keys.add_key(session, secret_hash=hash_secret(secret), scopes=[Scope.FEEDBACK])
+        await keys.add_key(session, by="bench", secret_hash=hash_secret(secret), scopes=[Scope.FEEDBACK])
     await engine.dispose()
     given = {"agent": agent.id, "adapter": base.id, "count": conversations, "turns": TURNS}
     with psycopg.connect(libpq, autocommit=True) as connection:

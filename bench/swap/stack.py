@@ -72,7 +72,7 @@ async def fill(url: str, folders: list[Path], versions: int) -> str:
             version.path, version.sha256 = str(folder), hashlib.sha256(weights).hexdigest()
             await adapters.add_version(session, version)
         secret = new_secret()
-        await keys.add_key(session, secret_hash=hash_secret(secret), scopes=list(Scope))
+        await keys.add_key(session, by="bench", secret_hash=hash_secret(secret), scopes=list(Scope))
     await opened.dispose()
     return secret
 

@@ -1,5 +1,6 @@
 """The keys that a laptop stack makes for itself: one of each scope, in a file that only its owner reads."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.keys_file import read_keys, write_keys
@@ -17,12 +18,16 @@ async def ensure_keys(file: Path, database_url: str) -> list[str]:
             renewed = []
             for scope in Scope:
                 held = secrets.get(scope)
-                known = None if held is None else await keys.find_valid_key(session, hash_secret(held))
-                if known is None or not known.has([scope]):
+                known = None if held is None else await keys.find_key(session, hash_secret(held))
+                if known is None or known.is_expired(datetime.now(UTC)) or not known.has([scope]):
                     secrets[scope.value] = new_secret()
                     renewed.append(scope.value)
                     await keys.add_key(
-                        session, secret_hash=hash_secret(secrets[scope]), scopes=[scope], name=f"nock up: {scope}"
+                        session,
+                        secret_hash=hash_secret(secrets[scope]),
+                        scopes=[scope],
+                        name=f"nock up: {scope}",
+                        by="nock up",
                     )
     finally:
         await engine.dispose()

@@ -9,6 +9,8 @@ NockError
 ├── NotAllowedError
 ├── NotFoundError
 ├── GoneError                    it was there and was erased
+├── LimitReachedError            the key, or the end user, has used up what it may
+├── LimitsUnavailableError       nobody can tell whether it has
 ├── ConflictError
 │   ├── DamagedAdapterError      the files of a version are not what was registered
 │   └── NoRoomError              versions that somebody needs hold every place in the engines
@@ -69,6 +71,32 @@ class GoneError(NockError):
 
 class ConflictError(NockError):
     code = "conflict"
+
+
+class LimitReachedError(NockError):
+    """`of`: what there was too much of, requests or tokens. `wait_seconds`: when there is room again.
+    `headers`: what is left, as clients read it."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        of: str = "requests",
+        wait_seconds: float = 0.0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.of = of
+        self.wait_seconds = wait_seconds
+        self.headers = headers or {}
+
+
+class LimitsUnavailableError(NockError):
+    code = "limits_unavailable"
 
 
 class DamagedAdapterError(ConflictError):

@@ -21,6 +21,7 @@ class Prefix(StrEnum):
     EXPORT = "exp"
     MESSAGE = "msg"
     EVALUATION = "eval"
+    AUDIT = "audit"
 
 
 def new_id() -> UUID:

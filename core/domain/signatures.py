@@ -10,6 +10,7 @@ class Purpose(StrEnum):
 
     FEEDBACK_TOKEN = "feedback token"
     TOMBSTONE = "tombstone"
+    LIMITED_USER = "limited user"
 
 
 class Signer:

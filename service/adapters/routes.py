@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from core.domain import ids
 from core.domain.errors import ConflictError
 from core.rollouts.asking import ask_suite
-from core.storage.repositories import adapters, agents
+from core.storage.repositories import adapters, agents, audit
 from service.adapters.lineage import show_lineage
 from service.adapters.naming import named
 from service.adapters.schemas import AdapterOut, Adapters, EvaluationQueued, LineageOut
@@ -58,4 +58,5 @@ async def run_suite(adapter: str, session: SessionDep, key: AdminKeyDep) -> Eval
     evaluation = await ask_suite(session, agent, version.id)
     if evaluation is None:
         raise ConflictError(f"{name} is being asked already.", code="suite_running")
+    await audit.record(session, "suite.run", by=key.public_id, agents=[name.agent], subject=str(name))
     return EvaluationQueued(evaluation_id=ids.public(ids.Prefix.EVALUATION, evaluation.id))

@@ -6,11 +6,10 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.errors import InvalidValueError
-from core.domain.ids import Prefix, public
 from core.domain.metrics import Direction, Metric
 from core.engine.pool import EnginePool
 from core.storage.models import Agent
-from core.storage.repositories import agents
+from core.storage.repositories import agents, audit
 from service.agents import service
 from service.agents.schemas import AgentChange, AgentIn, AgentOut, Agents, MetricIn
 from service.bodies import StrictRoute
@@ -31,9 +30,10 @@ async def create_agent(body: AgentIn, gateway: GatewayDep, key: AdminKeyDep) -> 
     """A new agent, served by its base model from now on."""
     check_sees(key, body.name)
     given = _given(body) | {"base_model": body.base_model or _only_base(gateway.pool)}
-    by = public(Prefix.KEY, key.id)
     async with gateway.database.transaction() as session:
-        made = await show(session, await service.create(session, body.name, given, _metrics(body) or [], by=by))
+        agent = await service.create(session, body.name, given, _metrics(body) or [], by=key.public_id)
+        await audit.record(session, "agent.create", by=key.public_id, agents=[agent.name], subject=agent.name)
+        made = await show(session, agent)
     await gateway.routing.refresh(gateway.database)  # this process serves it before it answers, the others in a moment
     return made
 
@@ -58,6 +58,8 @@ async def change_agent(agent: str, body: AgentChange, gateway: GatewayDep, key: 
     check_sees(key, agent)
     async with gateway.database.transaction() as session:
         changed = await show(session, await service.change(session, agent, _given(body), _metrics(body)))
+        fields = sorted(body.model_fields_set)
+        await audit.record(session, "agent.change", by=key.public_id, agents=[agent], subject=agent, fields=fields)
     await gateway.routing.refresh(gateway.database)
     return changed
 
@@ -73,6 +75,8 @@ def _given(body: AgentChange) -> dict[str, Any]:
     """The columns that the body names; null clears what may be missing and means 'not named' elsewhere."""
     given = body.model_dump(exclude={"name", "metrics"}, exclude_unset=True)
     given |= {name: getattr(body, name).model_dump() for name in ("sampling", "schedule", "gates") if given.get(name)}
+    if body.limits is not None:
+        given["limits"] = body.limits.limits().to_json()
     if given.get("sampling"):
         given["sampling"] = {name: value for name, value in given["sampling"].items() if value is not None}
     return {name: value for name, value in given.items() if value is not None or name in CLEARABLE}

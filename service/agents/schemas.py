@@ -11,6 +11,7 @@ from core.domain.gates import Gates, Promotion
 from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
 from service.agents.suites import Suite
 from service.bodies import ShortText, Text
+from service.limits.schemas import LimitsIn
 
 MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
 MOST_RETENTION_DAYS = 36_500
@@ -93,6 +94,8 @@ class AgentChange(BaseModel):
     browser_metric: ShortText | None = None
     erasure: ErasurePolicy | None = None
     retention_days: Annotated[float, Field(gt=0, le=MOST_RETENTION_DAYS)] | None = None
+    limits: LimitsIn | None = None
+    """What each end user may use up; `{}` limits nobody."""
     suite: Suite | None = None
 
     @field_validator("metrics")
@@ -125,6 +128,7 @@ class AgentOut(BaseModel):
     browser_metric: str | None
     erasure: ErasurePolicy
     retention_days: float | None
+    limits: dict[str, int]
     suite: list[dict[str, Any]]
     created_at: datetime
     updated_at: datetime

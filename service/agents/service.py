@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "browser_metric": None,
     "erasure": ErasurePolicy.KEEP,
     "retention_days": None,
+    "limits": {},
     "suite": [],
 }
 

@@ -24,10 +24,10 @@ from service.hanging_up import until_hang_up
 from service.openapi import reading
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 415, 502, 503, 504)
+    status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 415, 429, 502, 503, 504)
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 502, 503, 504)
+    status: {"model": ErrorBody} for status in (401, 403, 404, 410, 413, 422, 429, 502, 503, 504)
 }
 
 COMPLETIONS = "/v1/chat/completions"

@@ -21,6 +21,7 @@ from service.chat import identity, recording
 from service.chat.generating import complete
 from service.chat.placing import find_place
 from service.gateway import Gateway
+from service.limits.admission import Admission
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 
@@ -52,6 +53,7 @@ class OpenTurn:
     place: identity.Place | None
     heads: identity.Heads
     body: dict[str, Any]
+    admission: Admission
     feedback_token: str | None
     """What lets the browser that gets the reply say how good it was."""
 
@@ -68,7 +70,7 @@ class OpenTurn:
         headers = {"X-Turn-Id": self.public_id, "X-Adapter": str(self.adapter)}
         if self.place is not None:
             headers["X-Conversation-Id"] = ids.public(ids.Prefix.CONVERSATION, self.place.conversation_id)
-        return headers | _token_header(self.feedback_token)
+        return headers | _token_header(self.feedback_token) | dict(self.admission.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Repeated:
 
     turn: Turn
     adapter: AdapterName
+    admission: Admission
     feedback_token: str | None
 
     @property
@@ -86,7 +89,7 @@ class Repeated:
             "X-Adapter": str(self.adapter),
             "X-Conversation-Id": ids.public(ids.Prefix.CONVERSATION, self.turn.conversation_id),
         }
-        return headers | _token_header(self.feedback_token)
+        return headers | _token_header(self.feedback_token) | dict(self.admission.headers)
 
 
 def _token_header(token: str | None) -> dict[str, str]:
@@ -106,8 +109,24 @@ def find_route(gateway: Gateway, key: Key, model: str) -> tuple[Route, AdapterNa
 
 
 async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated:
-    """Give the turn its place, committed before the engine is called, or find that it was answered before."""
+    """Give the turn its place, committed before the engine is called, or find that it was answered before.
+
+    Its admission is settled, whatever comes; that of an open turn by whoever has it answered.
+    """
     route, pinned_name = find_route(gateway, key, ask.model)
+    admission = await gateway.limits.admit(key, route.agent, ask.end_user)
+    turn = None
+    try:
+        turn = await _find_place(gateway, key, ask, route, pinned_name, admission)
+    finally:
+        if not isinstance(turn, OpenTurn):
+            await admission.settle(0)
+    return turn
+
+
+async def _find_place(
+    gateway: Gateway, key: Key, ask: Ask, route: Route, pinned_name: AdapterName | None, admission: Admission
+) -> OpenTurn | Repeated:
     agent = route.agent
     speaker = identity.Speaker(agent.id, key.id, storable(ask.end_user), ask.conversation, storable(ask.tags or {}))
     messages = storable(ask.messages)
@@ -124,12 +143,13 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
                 window = timedelta(seconds=0 if pinned_name else gateway.settings.retry_window_seconds)
                 found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
                 if isinstance(found, Turn):
-                    return Repeated(found, await _version_of(session, found), _feedback_token(gateway, agent, found.id))
+                    token = _feedback_token(gateway, agent, found.id)
+                    return Repeated(found, await _version_of(session, found), admission, token)
                 place = await identity.take_place(session, found, messages, heads, route, pinned_id)
     adapter = place.adapter if place else (pinned_name or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)
-    return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), token)
+    return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), admission, token)
 
 
 def _feedback_token(gateway: Gateway, agent: Agent, turn_id: UUID) -> str | None:
@@ -168,14 +188,15 @@ def _engine_body(route: Route, adapter: AdapterName, ask: Ask) -> dict[str, Any]
 
 async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], OpenTurn]:
     """The engine's whole answer, recorded; and the turn, which may have become a branch while it was generated."""
-    started = time.monotonic()
+    started, generation = time.monotonic(), Generation()
     try:
         raw = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
-        generation = Generation()
         generation.add_answer(raw)
     except EngineError as error:
         metrics.FAILED_TURNS.labels(turn.route.agent.name, error.code).inc()
         raise
+    finally:
+        await turn.admission.settle(generation.token_usage()["total_tokens"])
     timing = recording.Timing(time.monotonic() - started, None)
     return raw, await record(gateway, turn, generation, timing)
 

@@ -56,6 +56,8 @@ class TurnStream:
             with suppress(Exception):  # the error that is told is the first one
                 await self._record()
             yield self._tell(error)
+        finally:
+            await self._settle()
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         turn = self._turn
@@ -79,12 +81,17 @@ class TurnStream:
 
         The commit is a task of its own: a client that hangs up in the middle of it cancels the waiting, not the commit.
         """
+        await self._settle()
         if self._saving is None:
             if not (self._generation.finish_reason or self._generation.completion_ids):
                 return
             timing = Timing(time.monotonic() - self._started, self._first_token)
             self._saving = asyncio.ensure_future(record(self._gateway, self._turn, self._generation, timing))
         await asyncio.shield(self._saving)
+
+    async def _settle(self) -> None:
+        """Before the client can know that the turn is over: it may come again at once."""
+        await self._turn.admission.settle(self._generation.token_usage()["total_tokens"])
 
     def _tell(self, error: Exception) -> bytes:
         """The failure in OpenAI's words, as the stream's last event."""

@@ -13,7 +13,7 @@ from core.domain.signatures import Signer
 from core.erasure import tombstones
 from core.erasure.erasing import erase
 from core.storage.models import Erasure, Tombstone
-from core.storage.repositories import erasures
+from core.storage.repositories import audit, erasures
 from service.conversations.finding import find_conversations, may_be_of, seen_agents
 
 
@@ -32,9 +32,9 @@ async def erase_conversation(session: AsyncSession, signer: Signer, key: Key, na
         )
     if not isinstance(found, NockError):
         subject = ErasureSubject.CONVERSATION
-        erasure = await erase(session, signer, [found.id], subject=subject, by=_by(key))
+        erasure = await erase(session, signer, [found.id], subject=subject, by=key.public_id)
         if erasure is not None:
-            return erasure
+            return await _noted(session, key, erasure)
         stones = (await tombstones.list_of_conversations(session, signer, [asked])).get(asked, [])
     return await _newest(session, stones)
 
@@ -47,9 +47,9 @@ async def erase_user(session: AsyncSession, signer: Signer, key: Key, end_user: 
     roots = await erasures.list_of_user(session, seen, end_user)
     if roots:
         subject = ErasureSubject.USER
-        erasure = await erase(session, signer, roots, subject=subject, by=_by(key), end_user=end_user)
+        erasure = await erase(session, signer, roots, subject=subject, by=key.public_id, end_user=end_user)
         if erasure is not None:
-            return erasure
+            return await _noted(session, key, erasure)
     stones = await tombstones.list_of_user(session, signer, seen, end_user)
     if not stones:
         raise NotFoundError("There is no such user.", code="user_not_found", param="user")
@@ -74,5 +74,9 @@ async def _newest(session: AsyncSession, stones: Collection[Tombstone]) -> Erasu
     return erasure
 
 
-def _by(key: Key) -> str:
-    return ids.public(ids.Prefix.KEY, key.id)
+async def _noted(session: AsyncSession, key: Key, erasure: Erasure) -> Erasure:
+    subject = ids.public(ids.Prefix.ERASURE, erasure.id)
+    await audit.record(
+        session, f"erase.{erasure.subject.value}", by=key.public_id, agents=erasure.agents, subject=subject
+    )
+    return erasure

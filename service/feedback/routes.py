@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from core.domain import ids
 from core.domain.errors import NockError
 from core.domain.feedback_tokens import FeedbackToken
-from core.storage.repositories import rewards
+from core.storage.repositories import audit, rewards
 from service import metrics
 from service.bodies import StrictRoute
 from service.dependencies import FeedbackKeyDep, FeedbackSenderDep, GatewayDep, SessionDep
@@ -25,7 +25,7 @@ from service.feedback.taking import outcome, take
 from service.gateway import Gateway
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 503)
+    status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 429, 503)
 }
 REPEATED: dict[int | str, dict[str, Any]] = {200: {"model": FeedbackOut}}
 
@@ -42,12 +42,14 @@ async def give_feedback(body: FeedbackIn, gateway: GatewayDep, sender: FeedbackS
     """
     if isinstance(sender, FeedbackToken):
         return _respond(await _give_by_token(gateway, sender, body))
+    await gateway.limits.admit_outcomes(sender, 1)
     return _respond(await gateway.outcomes.ask((sender, body)))
 
 
 @router.post("/batch", response_model=BatchOut, responses=ERRORS)
 async def give_feedback_batch(body: BatchIn, gateway: GatewayDep, key: FeedbackKeyDep) -> Response:
     """Say many at once: a status each, in order. They are stored together, so that a retry finds all or none."""
+    await gateway.limits.admit_outcomes(key, len(body.entries))
     read = [_read(entry) for entry in body.entries]
     async with gateway.database.transaction() as session:
         bodies = [one for one in read if isinstance(one, FeedbackIn)]
@@ -98,6 +100,9 @@ async def retry_dead_letter(dead_letter_id: str, gateway: GatewayDep, key: Feedb
         (answer,) = await give(session, gateway.signer, sender, [outcome(body)])
         if isinstance(answer, Answer):
             await session.delete(letter)
+            await audit.record(
+                session, "dead_letter.retry", by=key.public_id, agents=letter.agents, subject=dead_letter_id
+            )
     return _respond(answer)
 
 

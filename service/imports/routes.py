@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from core.domain.errors import InvalidRequestError
-from core.domain.ids import Prefix, public
 from core.rollouts.loading import CONFIGURATION, WEIGHTS
 from service.adapters.schemas import AdapterOut
 from service.adapters.showing import show
@@ -56,7 +55,7 @@ async def post_adapter(
             agent,
             request.stream(),
             request.headers.get("content-type"),
-            by=public(Prefix.KEY, key.id),
+            by=key.public_id,
         )
     except ClientDisconnect as error:
         raise InvalidRequestError("The upload broke off.") from error

@@ -15,7 +15,7 @@ from core.rollouts.asking import ask_for_all
 from core.rollouts.loading import CONFIGURATION, WEIGHTS
 from core.storage.database import Database
 from core.storage.models import AdapterVersion
-from core.storage.repositories import adapters, agents, leases
+from core.storage.repositories import adapters, agents, audit, leases
 from service.imports.peft_files import check_weights, read_configuration
 from service.imports.receiving import Received, boundary_of, receive
 from service.imports.sites import Site, open_site, sweep
@@ -90,6 +90,7 @@ async def _register(
             evidence={"imported": imported},
         ),
     )
+    await audit.record(session, "adapter.import", by=by, agents=[agent.name], subject=str(name))
     await adapters.retire_candidates(session, agent.id, but=version.id)
     await ask_for_all(session, agent, version.id)
     await leases.drop(session, site.lease, holder=site.holder)

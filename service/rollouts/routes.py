@@ -7,9 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain import ids
 from core.domain.adapters import AdapterName
-from core.domain.keys import Key
 from core.rollouts import moving, trying
 from core.storage.models import Canary, RolloutEvent
 from core.storage.repositories import adapters, agents, canaries, rollouts
@@ -44,7 +42,7 @@ async def promote_adapter(adapter: str, body: PromoteIn, gateway: GatewayDep, ke
     """Make this the stable version: loaded and proved on its engines first. Open episodes stay on their own."""
     name = named(adapter, key)
     check_reason(body.force, body.reason)
-    await moving.promote(gateway.database, gateway.pool, name, by=_by(key), reason=body.reason, force=body.force)
+    await moving.promote(gateway.database, gateway.pool, name, by=key.public_id, reason=body.reason, force=body.force)
     return await _answer(gateway, name.agent)
 
 
@@ -54,14 +52,14 @@ async def try_adapter(adapter: str, body: CanaryIn, gateway: GatewayDep, key: Ad
     name = named(adapter, key)
     check_reason(body.force, body.reason)
     if body.weight == 0:
-        await trying.stop(gateway.database, name, by=_by(key), reason=body.reason)
+        await trying.stop(gateway.database, name, by=key.public_id, reason=body.reason)
     else:
         await trying.begin(
             gateway.database,
             gateway.pool,
             name,
             weight=body.weight,
-            by=_by(key),
+            by=key.public_id,
             reason=body.reason,
             force=body.force,
         )
@@ -94,7 +92,7 @@ async def list_events(agent: str, session: SessionDep, key: AdminKeyDep) -> Even
 async def roll_back(agent: str, gateway: GatewayDep, key: AdminKeyDep, body: RollBackIn | None = None) -> RolloutOut:
     """Back to the version before, which is still loaded."""
     check_sees(key, agent)
-    await moving.roll_back(gateway.database, agent, by=_by(key), reason=body.reason if body else "")
+    await moving.roll_back(gateway.database, agent, by=key.public_id, reason=body.reason if body else "")
     return await _answer(gateway, agent)
 
 
@@ -105,7 +103,7 @@ async def reject_adapter(
     """Take a version out of service for ever; the stable one is rolled back first."""
     given = body or RejectIn()
     name = named(adapter, key)
-    await moving.reject(gateway.database, name, by=_by(key), reason=given.reason, cut=given.open == "cut")
+    await moving.reject(gateway.database, name, by=key.public_id, reason=given.reason, cut=given.open == "cut")
     await gateway.routing.refresh(gateway.database)
     async with gateway.database.transaction() as session:
         return await show(session, await adapters.get_version(session, name))
@@ -170,7 +168,3 @@ def _show_event(row: RolloutEvent, names: Mapping[UUID, AdapterName]) -> EventOu
         evidence=row.evidence,
         at=row.created_at,
     )
-
-
-def _by(key: Key) -> str:
-    return ids.public(ids.Prefix.KEY, key.id)

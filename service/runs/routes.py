@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain import ids
 from core.domain.errors import ConflictError, NotFoundError
 from core.storage.models import LearnerRun
-from core.storage.repositories import adapters, agents, learner
+from core.storage.repositories import adapters, agents, audit, learner
 from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, SessionDep, check_sees
 from service.errors import ErrorBody
@@ -27,12 +27,14 @@ async def learn(agent: str, session: SessionDep, key: AdminKeyDep) -> RunQueued:
     """Start a learner step now. 409 while one is queued or runs."""
     check_sees(key, agent)
     found = await agents.get_agent(session, agent)
-    run = await learner.queue_run(session, found.id, requested_by=ids.public(ids.Prefix.KEY, key.id))
+    run = await learner.queue_run(session, found.id, requested_by=key.public_id)
     if run is None:
         raise ConflictError(
             f"{agent!r} is learning already: see GET /admin/agents/{agent}/runs.", code="already_learning"
         )
-    return RunQueued(run_id=ids.public(ids.Prefix.RUN, run.id))
+    run_id = ids.public(ids.Prefix.RUN, run.id)
+    await audit.record(session, "run.queue", by=key.public_id, agents=[agent], subject=run_id)
+    return RunQueued(run_id=run_id)
 
 
 @router.get("/agents/{agent}/runs")

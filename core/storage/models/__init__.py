@@ -2,6 +2,7 @@
 
 from core.storage.models.adapters import AdapterVersion, EngineResidency, Rollout, RolloutEvent
 from core.storage.models.agents import Agent, Metric, OutcomeChance
+from core.storage.models.audit import AuditEntry
 from core.storage.models.base import Base
 from core.storage.models.canaries import Canary, CanaryUnit
 from core.storage.models.conversations import Conversation, Episode
@@ -18,6 +19,7 @@ __all__ = [
     "AdapterVersion",
     "Agent",
     "ApiKey",
+    "AuditEntry",
     "Base",
     "Canary",
     "CanaryUnit",

@@ -36,6 +36,8 @@ class Agent(WithId):
     """What whoever holds a reply's feedback token may say of it; None lets nobody."""
     gates: Mapped[Json] = mapped_column(default=dict, server_default="{}")
     """What a version must show before everybody meets it (core.domain.gates)."""
+    limits: Mapped[Json] = mapped_column(default=dict, server_default="{}")
+    """What each of its end users may use up (core.domain.limits)."""
     suite: Mapped[list[Any]] = mapped_column(JSONB, default=list, server_default="[]")
     """Prompts with checks that no version may fail (core.domain.suites)."""
     created_at: Mapped[datetime] = created_now()

@@ -38,7 +38,7 @@ async def test_who_hangs_up_before_the_reply_stops_the_engine_leaves_no_turn_and
     await eventually(lambda: len(scripted_engine.requests) == 1)
     asking.cancel()
     await eventually(lambda: scripted_engine.hung_up == 1, seconds=5.0)
-    await eventually(lambda: gateway.app.state.admission.under_way == 0)
+    await eventually(lambda: gateway.app.state.capacity.under_way == 0)
     assert gateway.app.state.gateway.pool.engines[0].in_flight == 0
     found = (await gateway.chat.get("/conversations/ours?agent=demo")).json()
     assert found["turns"] == []

@@ -32,7 +32,9 @@ async def test_who_comes_after_a_revocation_is_not_answered_by_what_was_asked_be
     before = asyncio.create_task(ring.find(secret))
     await asyncio.sleep(0)
     async with database.transaction() as session:
-        await keys.revoke_key(session, row.id)
+        locked = await keys.lock_key(session, row.id)
+        assert locked is not None
+        await keys.revoke_key(session, locked, by="test")
     ring.forget()
     with pytest.raises(NotAuthenticatedError):
         await ring.find(secret)

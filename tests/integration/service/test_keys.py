@@ -56,7 +56,10 @@ ROUTES: list[tuple[str, str, set[Scope]]] = [
     ("GET", "/admin/agents/demo/rollout", {Scope.ADMIN}),
     ("POST", "/admin/keys", {Scope.ADMIN}),
     ("GET", "/admin/keys", {Scope.ADMIN}),
+    ("PATCH", "/admin/keys/x", {Scope.ADMIN}),
     ("DELETE", "/admin/keys/x", {Scope.ADMIN}),
+    ("POST", "/admin/keys/x/rotate", {Scope.ADMIN}),
+    ("GET", "/admin/audit", {Scope.ADMIN}),
 ]
 
 OPEN = {"/healthz", "/readyz", "/metrics"}

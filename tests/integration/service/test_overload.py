@@ -75,7 +75,7 @@ async def test_a_gateway_works_on_no_more_requests_than_it_may_and_still_says_ho
             assert (await gateway.nobody.get(path)).status_code == 200
         for one in three:
             one.cancel()
-        await eventually(lambda: gateway.app.state.admission.under_way == 0)
+        await eventually(lambda: gateway.app.state.capacity.under_way == 0)
         scripted_engine.pause = 0.0
         assert code(await say(gateway)) == "ok"
 

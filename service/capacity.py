@@ -15,7 +15,7 @@ LAST_SECONDS = 5.0
 """For requests that were cut to write down what they have."""
 
 
-class Admission:
+class Capacity:
     """The count of one process."""
 
     def __init__(self, most: int) -> None:
@@ -40,25 +40,25 @@ class Admission:
             await asyncio.wait_for(self._empty.wait(), LAST_SECONDS)
 
 
-class Admitting:
+class CapacityLimit:
     """Refuses what is too much with 503, at once: who waits here could as well wait and try again."""
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+    def __init__(self, app: ASGIApp, capacity: Capacity) -> None:
         self.app = app
-        self.admission = admission
+        self.capacity = capacity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in ALWAYS:
             await self.app(scope, receive, send)
             return
-        if self.admission.under_way >= self.admission.most:
+        if self.capacity.under_way >= self.capacity.most:
             await _refuse("overloaded", "Too many requests are under way; try again.", scope, receive, send)
             return
-        self.admission.begin()
+        self.capacity.begin()
         try:
             await self._serve(scope, receive, send)
         finally:
-            self.admission.end()
+            self.capacity.end()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
@@ -67,14 +67,14 @@ class Admitting:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                if self.admission.is_leaving:  # else a client's next request could meet a connection that just closed
+                if self.capacity.is_leaving:  # else a client's next request could meet a connection that just closed
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         try:
             await self.app(scope, receive, last)
         except asyncio.CancelledError:
-            if has_started or not self.admission.is_leaving:
+            if has_started or not self.capacity.is_leaving:
                 raise
             await _refuse("leaving", "The gateway is being stopped; try again.", scope, receive, send)
 

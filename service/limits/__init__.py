@@ -1,0 +1,1 @@
+"""How much keys and end users may use up, counted in Redis by all gateways together."""
