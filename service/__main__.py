@@ -14,6 +14,10 @@ from service.app import create_app
 from service.capacity import Capacity
 from service.settings import GatewaySettings
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients and balancers keep theirs (5 and 60 s are usual), for a
+request that is sent while we close meets nobody."""
+
 
 class Server(uvicorn.Server):
     """Leaves in two steps: at the first signal it says that it is not ready and still serves, then it drains.
@@ -57,6 +61,7 @@ def main() -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
     )

@@ -17,7 +17,7 @@ from tests.fixtures.gateway import RunningGateway, StartGateway
 from tests.fixtures.scripted_engine import ScriptedEngine, running_scripted_engine
 from tests.fixtures.waiting import eventually
 
-HASTY = {"engine_connect_seconds": 0.2, "engine_silence_seconds": 0.5, "engine_timeout_seconds": 10.0}
+HASTY = {"engine_connect_seconds": 3.0, "engine_silence_seconds": 0.5, "engine_timeout_seconds": 20.0}
 _numbers = count()
 
 
@@ -121,7 +121,7 @@ async def test_a_whole_reply_is_asked_elsewhere_when_its_engine_answers_no_healt
     began = time.monotonic()
     answer = await waiting
     assert answer.status_code == 200, answer.text
-    assert 0.5 < time.monotonic() - began < 5.0
+    assert 0.5 < time.monotonic() - began < 10.0
     assert dead.hung_up == 1, "what it may still be doing is of no use"
 
 
@@ -195,14 +195,12 @@ async def test_where_all_keep_failing_clients_are_answered_as_soon_as_one_can(
 async def test_an_engine_that_answers_its_health_check_slowly_delays_no_look_at_another(
     start_gateway: StartGateway, scripted_engine: ScriptedEngine, second_engine: ScriptedEngine
 ) -> None:
-    limits = HASTY | {"engine_connect_seconds": 5.0}
+    limits = HASTY | {"engine_connect_seconds": 60.0}
     urls = f"{scripted_engine.url},{second_engine.url}"
     async with start_gateway(urls, engine=limits, engine_check_seconds=0.05) as gateway:
         scripted_engine.fault = "dead"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # now somebody waits for its answer
         second_engine.fault = "away"
-        await asyncio.sleep(0.5)
-        assert states(gateway)[1] is EngineState.AWAY
+        await eventually(lambda: states(gateway)[1] is EngineState.AWAY)
         second_engine.fault = None
-        await asyncio.sleep(0.5)
-        assert states(gateway)[1] is EngineState.SERVING
+        await eventually(lambda: states(gateway)[1] is EngineState.SERVING)

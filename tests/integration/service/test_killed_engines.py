@@ -55,7 +55,7 @@ async def ask(gateway: RunningGateway, number: int, *, stream: bool = False) -> 
 async def test_an_engine_that_dies_or_freezes_under_load_costs_no_whole_reply(
     start_gateway: StartGateway, engines: dict[str, subprocess.Popen[bytes]], how: signal.Signals
 ) -> None:
-    limits = {"engine_connect_seconds": 0.5, "engine_silence_seconds": 1.5, "engine_timeout_seconds": 30.0}
+    limits = {"engine_connect_seconds": 3.0, "engine_silence_seconds": 3.0, "engine_timeout_seconds": 60.0}
     answers: list[httpx.Response] = []
     async with start_gateway(",".join(engines), engine=limits, engine_check_seconds=0.1) as gateway:
         pool = gateway.app.state.gateway.pool
