@@ -1,5 +1,6 @@
 """Chat messages to prompt tokens, by the model's own template; knows no batch."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ def render_prompt(
     template_kwargs: dict[str, Any],
 ) -> list[int]:
     """The prompt's token ids, checked against the context."""
+    own = inspect.signature(model.tokenizer.apply_chat_template).parameters
+    if taken := sorted(name for name in template_kwargs if name in own and name != "kwargs"):
+        # They are for the template; these would reach the tokenizer: another template, padding without end.
+        raise RequestError(f"chat_template_kwargs must not hold {taken[0]}.", param="chat_template_kwargs")
     try:
         token_ids: Any = model.tokenizer.apply_chat_template(
             list(messages),

@@ -177,15 +177,17 @@ def _is_completion(answer: Json) -> bool:
 
 def _refusal(status: int, body: bytes) -> EngineError:
     """What an answer other than 200 means."""
+    param = None
     try:
-        message = _message(orjson.loads(body))
+        told = orjson.loads(body)
+        message, param = _message(told), _param(told)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message = f"status {status}"
     match status:
         case 404:
             return AdapterNotLoadedError(message)
         case 400 | 413 | 422:
-            return EngineRefusedError(message)
+            return EngineRefusedError(message, param=param)
         case 429 | 503:
             return EngineBusyError("The engine takes no more requests now.")
         case _:
@@ -196,3 +198,10 @@ def _message(body: Json) -> str:
     """The sentence in an engine's error, in its new shape (`error.message`) or its old one (`message`)."""
     error = body.get("error", body)
     return str(error.get("message", "no reason given") if isinstance(error, dict) else error)[:2000]
+
+
+def _param(body: Json) -> str | None:
+    """The field of the request that the engine finds at fault."""
+    error = body.get("error")
+    param = error.get("param") if isinstance(error, dict) else None
+    return param if isinstance(param, str) else None

@@ -1,20 +1,24 @@
 """An agent as its owner writes it down, in JSON or YAML."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator, model_validator
 
 from core.domain.adapters import AGENT_NAME
 from core.domain.erasure import ErasurePolicy
 from core.domain.gates import Gates, Promotion
 from core.domain.metrics import DAY_SECONDS, Combine, Direction, Level, MetricKind
+from core.domain.sampling import find_refused
 from service.agents.suites import Suite
 from service.bodies import ShortText, Text
 from service.limits.schemas import LimitsIn
 
 MOST_WINDOW_SECONDS = 400 * DAY_SECONDS
 MOST_RETENTION_DAYS = 36_500
+
+GATEWAYS = {"model", "messages", "stream", "stream_options", "logprobs", "top_logprobs", "return_token_ids", "tools"}
+"""What the gateway says to the engine itself, or the client."""
 
 DEMANDS = Gates()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -29,6 +33,15 @@ class Sampling(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def asks_for_what_can_be_kept(self) -> Self:
+        given = self.model_extra or {}
+        if refused := find_refused(given):
+            raise ValueError(f"{refused[0]} cannot be set so: {refused[1]}")
+        if named := sorted(GATEWAYS & given.keys()):
+            raise ValueError(f"{named[0]} is not for the agent to set")
+        return self
 
 
 class MetricIn(BaseModel):

@@ -54,9 +54,9 @@ async def complete_chat(request: Request) -> Response:
     """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
     gateway: Gateway = request.app.state.gateway
     key = await key_of(gateway, request, Scope.CHAT, Scope.ADMIN)
-    raw_body = await request.body()
-    body = read_body(ChatCompletionIn, raw_body)
-    check_text(body.messages, len(raw_body), gateway.settings.max_body_bytes)
+    received = await request.body()
+    check_text(received, gateway.settings.max_body_bytes)
+    body = read_body(ChatCompletionIn, received)
     ask = Ask(
         model=body.model,
         messages=body.plain_messages(),

@@ -175,6 +175,8 @@ async def test_a_stop_token_id_ends_the_reply_and_is_named(embedded_engine_url: 
         ({"stop": [""]}, 400, "empty string"),
         ({"stop_token_ids": [99999]}, 400, "stop_token_ids"),
         ({"n": 2}, 400, "`n`"),
+        ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, 400, "chat_template_kwargs"),
+        ({"chat_template_kwargs": {"padding": True, "max_length": 10**12}}, 400, "chat_template_kwargs"),
         ({"logit_bias": {"1": 1}}, 400, "logit_bias"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format"),
         ({"messages": [{"role": "user", "content": "x" * 3000}]}, 400, f"maximum context length is {CONTEXT} tokens"),

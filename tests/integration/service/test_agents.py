@@ -186,3 +186,12 @@ async def test_the_openapi_document_names_every_error_body(gateway: RunningGatew
         assert missing.json()["error"]["code"] == "not_found"
         wrong = await browser.get("/feedback")
         assert wrong.status_code == 405
+
+
+async def test_sampling_that_would_break_the_record_is_refused(gateway: RunningGateway, database: Database) -> None:
+    await create_agent(database, "demo")
+    for wrong in ({"n": 2}, {"echo": True}, {"stream": True}, {"kv_transfer_params": {}}, {"model": "another"}):
+        answer = await gateway.admin.patch("/admin/agents/demo", json={"sampling": wrong})
+        assert answer.status_code == 422, answer.text
+        assert next(iter(wrong)) in answer.json()["error"]["message"]
+    assert (await gateway.admin.patch("/admin/agents/demo", json={"sampling": {"top_k": 5}})).status_code == 200

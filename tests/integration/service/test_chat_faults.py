@@ -79,6 +79,7 @@ async def test_what_goes_wrong_in_the_engine_has_its_own_status(
             assert "Retry-After" in answer.headers
         if fault == "refuse":
             assert "512" in answer.json()["error"]["message"]
+            assert answer.json()["error"]["param"] == "input_tokens"
 
 
 @pytest.mark.parametrize(

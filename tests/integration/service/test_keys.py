@@ -24,6 +24,7 @@ ROUTES: list[tuple[str, str, set[Scope]]] = [
     ("POST", "/v1/chat/completions", {Scope.CHAT}),
     ("POST", "/chat", {Scope.CHAT}),
     ("GET", "/v1/models", set(Scope)),
+    ("GET", "/v1/models/x", set(Scope)),
     ("GET", "/conversations/x", {Scope.CHAT, Scope.ADMIN}),
     ("POST", "/conversations/x/close", set(Scope)),
     ("DELETE", "/conversations/x", {Scope.ADMIN}),

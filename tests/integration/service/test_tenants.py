@@ -50,7 +50,7 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
 APP = create_app(
     GatewaySettings(),
     DatabaseSettings(database_url="unused"),
-    EngineSettings(engine_urls="unused"),
+    EngineSettings(engine_urls="http://unused:8000"),
     SecretSettings(secret=SecretStr("a" * 32)),
 )
 ROUTES = sorted(routes_of(APP))
