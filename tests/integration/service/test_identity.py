@@ -23,7 +23,7 @@ CHAT = "/v1/chat/completions"
 USERS = ["ann", "bob", "eve", None]
 SENTENCES = ["hello", "where is it?"]
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-REQUESTS, REQUESTS_IN_A_SOAK = 60, 1500
+REQUESTS, REQUESTS_IN_A_SOAK = 60, 1000
 
 
 @pytest.fixture(autouse=True)
