@@ -96,6 +96,7 @@ async def tenants(gateway: RunningGateway, database: Database) -> Any:
         "feedback_id": feedback.json()["feedback_id"],
         "dead_letter_id": letters.json()["data"][0]["dead_letter_id"],
         "agent": "demo",
+        "model": "demo",
         "adapter": "demo@v1",
         "run_id": run.json()["run_id"],
         "key_id": public(Prefix.KEY, mine.id),
