@@ -37,12 +37,12 @@ def main() -> None:
     load_before, names = os.getloadavg(), gateways.chosen(given.only)
     with tempfile.TemporaryDirectory(prefix="nock-bench-") as name, running(Path(name)) as ground:
         durable = {"a commit": durability.commits(ground.libpq), "a page to the disk": durability.syncs(ground.folder)}
-        rounds = play(ground, names, given.rounds, given.seconds)
         tolls = {
             one: killing.kill_again_and_again(ground, one, gateways.ALL[one], given.kills)
             for one in names
             if one in killing.KEPT_BY
         }
+        rounds = play(ground, names, given.rounds, given.seconds)
     found = summary(rounds)
     told = {
         "cores": os.cpu_count(),

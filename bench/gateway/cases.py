@@ -19,8 +19,8 @@ CASES: dict[str, list[str]] = {
     "stream, one at a time": ["--in-flight=1", "--stream", "--tokens=64"],
     "stream, 16 in flight": ["--in-flight=16", "--stream", "--tokens=64"],
 }
-SETTLE_SECONDS = 10.0
-IDLE_SHARE = 0.1
+SETTLE_SECONDS = 5.0
+IDLE_SHARE = 0.25
 """Of a core, with all that runs now and then."""
 Figures = dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,10 @@ MEGABYTE = 2**20
 def growth(points: list[dict[str, Any]]) -> float:
     """Megabytes by 10,000 turns: the slope of a straight line through the later half, when caches are full."""
     later = points[len(points) // 2 :]
-    turns, memory = [point["turns"] for point in later], [point["resident_mb"] for point in later]
-    middle, level = sum(turns) / len(turns), sum(memory) / len(memory)
-    spread = sum((each - middle) ** 2 for each in turns)
-    slope = sum((each - middle) * (mb - level) for each, mb in zip(turns, memory, strict=True)) / spread
-    return float(10_000 * slope)
+    slope = statistics.linear_regression(
+        [point["turns"] for point in later], [point["resident_mb"] for point in later]
+    ).slope
+    return 10_000 * slope
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
             resident = target.processes[0].memory_info().rss / MEGABYTE
             points.append({"turns": turns, "resident_mb": resident, **figures["all_turns"]})
             print(f"{turns:>8,} turns: {resident:.1f} MB, p99 {figures['all_turns']['p99']:.1f} ms", flush=True)
-            given.out.write_text(json.dumps({"growth_mb": growth(points), "points": points}, indent=1) + "\n")
+    given.out.write_text(json.dumps({"growth_mb": growth(points), "points": points}, indent=1) + "\n")
     print(f"{growth(points):+.2f} MB by 10,000 turns in the later half")
 
 

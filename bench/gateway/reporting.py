@@ -59,7 +59,7 @@ def cpu_per_chunk(figures: Figures) -> float:
 
 
 def cpu_per_request(rounds: Sequence[Round], case: str, name: str) -> dict[str, float]:
-    """Milliseconds of processor time: the one figure that a busy machine leaves nearly alone."""
+    """Milliseconds of processor time, what runs now and then included: a busy machine changes a rate far more."""
 
     def of(figures: Figures, who: str) -> float:
         return float(1000 * figures[f"{who}_cpu"] / figures["per_second"])
