@@ -14,15 +14,17 @@ PART_OF_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 def render_prompt(
     model: LanguageModel,
     messages: Sequence[dict[str, Any]],
+    tools: Sequence[dict[str, Any]] | None,
     *,
     add_generation_prompt: bool,
     continue_final_message: bool,
     template_kwargs: dict[str, Any],
 ) -> list[int]:
-    """The prompt's token ids, checked against the context."""
+    """The prompt's token ids, checked against the context. Most templates show the tools, small models' do not."""
     try:
         token_ids: Any = model.tokenizer.apply_chat_template(
             list(messages),
+            tools=list(tools) if tools else None,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
             tokenize=True,
