@@ -27,11 +27,12 @@ model = ChatOpenAI(
     api_key=KEYS["chat"],
     max_tokens=24,
     model_kwargs={"user": f"customer-{uuid4()}"},
+    include_response_headers=True,  # LangChain gives streamed replies ids of its own; the turn's is in X-Turn-Id
 )
 
 messages = [HumanMessage("Hello! Who are you?")]
 reply = model.invoke(messages)
-first = reply.response_metadata["id"]
+first = reply.response_metadata["headers"]["x-turn-id"]
 print("whole:", first, reply.text)
 
 # The engine that comes along calls no tools, so "none"; leave `tool_choice` out where your engine does.
@@ -39,14 +40,15 @@ messages += [reply, HumanMessage("Where is my parcel?")]
 streamed = AIMessageChunk("")
 for chunk in model.bind_tools([find_parcel], tool_choice="none").stream(messages):
     streamed += chunk
-print("streamed:", streamed.id, streamed.text)
+turn = streamed.response_metadata["headers"]["x-turn-id"]
+print("streamed:", turn, streamed.text)
 
 with Nock(URL, KEYS["feedback"]) as nock:
-    told = nock.feedback(turn_id=streamed.id, value=1.0, source="example")
+    told = nock.feedback(turn_id=turn, value=1.0, source="example")
 print("feedback:", told["state"], told["consequence"])
 
 with Nock(URL, KEYS["chat"]) as nock:
     kept = nock.conversation(told["conversation_id"])
-assert [each["turn_id"] for each in kept["turns"]] == [first, streamed.id], kept
+assert [each["turn_id"] for each in kept["turns"]] == [first, turn], kept
 assert kept["turns"][1]["reply"]["content"] == streamed.text
 print("one conversation:", kept["conversation_id"])
