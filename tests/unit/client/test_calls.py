@@ -19,13 +19,13 @@ from typing import (
 
 import pytest
 
+from docs_site.reference import document
 from nock_client import AsyncNock, Nock, calls
 from nock_client.call import Call
 from nock_client.shapes import AgentFields, Outcome
 from nock_client.shapes.page import Page
-from tests.fixtures.openapi import describe_gateway
 
-DOCUMENT = describe_gateway()
+DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 # What the client leaves to others, with the reason.
