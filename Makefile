@@ -56,7 +56,7 @@ clients: install $(CLIENTS_VENV)/.installed ## Every client of the examples agai
 
 docs: install ## The documentation as a site in .nock/site; a broken link ends it
 	$(BIN)/python -m docs_site.reference
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 check: install ## Format, lint, types, import directions, migrations
 	$(BIN)/ruff format --check .

@@ -53,7 +53,7 @@ def reference(described: Json) -> str:
 
 
 def _route(method: str, path: str, operation: Json) -> str:
-    lines = [f"### {method} {path}\n", *_paragraphs(operation.get("description", operation["summary"]))]
+    lines = [f"### {method} {path}\n", *_paragraphs(str(operation.get("description") or operation["summary"]))]
     if told := list(_parameters(operation)):
         lines += ["| parameter | in | type |", "| --- | --- | --- |", *told, ""]
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
