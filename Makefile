@@ -3,10 +3,17 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+<<<<<<< HEAD
 GATEWAYS_VENV := .venv-gateways
 
 .DEFAULT_GOAL := help
 .PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
+=======
+CLIENTS_VENV := .venv-clients
+
+.DEFAULT_GOAL := help
+.PHONY: help install up policy test test-vllm clients docs check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
+>>>>>>> clients
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +49,21 @@ $(VLLM_VENV)/.installed: requirements-vllm.txt
 
 test-vllm: install $(VLLM_VENV)/.installed ## The engine's contract, the whole loop and the hot swap against a real vLLM on the processor
 	$(BIN)/python -m pytest -m vllm
+
+$(CLIENTS_VENV)/.installed: requirements-clients.txt $(wildcard nock_client/*.py nock_client/*/*.py nock_client/pyproject.toml)
+	@rm -rf $(CLIENTS_VENV)
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/pip install --progress-bar on --no-deps -r requirements-clients.txt
+	$(CLIENTS_VENV)/bin/pip install --no-deps ./nock_client
+	@touch $@
+
+clients: install $(CLIENTS_VENV)/.installed ## Every client of the examples against a real stack; needs the network, and Node 20 or newer
+	npm ci --prefix examples/node --no-audit --no-fund
+	$(BIN)/python examples/run_all.py
+
+docs: install ## The documentation as a site in .nock/site; a broken link ends it
+	$(BIN)/python -m docs_site.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 check: install ## Format, lint, types, import directions, migrations
 	$(BIN)/ruff format --check .

@@ -11,7 +11,6 @@ INT64 = 2**63
 
 # Fields whose meaning would be lost, with the values that ask for nothing.
 HARMLESS: dict[str, tuple[Any, ...]] = {
-    "tools": (None,),
     "tool_choice": (None, "none", "auto"),
     "functions": (None, []),
     "function_call": (None, "none", "auto"),
@@ -84,6 +83,7 @@ class ChatCompletionRequest(BaseModel):
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done and what contradicts itself."""
@@ -94,8 +94,7 @@ class ChatCompletionRequest(BaseModel):
                     f"This engine does not support `{name}`={str(extra[name])[:80]}: leave it out, or serve with vLLM.",
                     param=name,
                 )
-        if "tool_choice" in extra and extra["tool_choice"] == "auto":
-            raise RequestError("When using `tool_choice`, `tools` must be set.", param="tool_choice")
+        self._check_tools(extra.get("tool_choice"))
         if self.stream_options and not self.stream:
             raise RequestError("Stream options can only be defined when `stream=True`.", param="stream_options")
         if self.top_logprobs and not self.logprobs:
@@ -109,6 +108,16 @@ class ChatCompletionRequest(BaseModel):
             raise RequestError("stop cannot contain an empty string.", param="stop")
         if self.continue_final_message and self.add_generation_prompt:
             raise RequestError("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+
+    def _check_tools(self, choice: Any) -> None:
+        # vLLM too refuses a choice that it was given no parser for; with "none" it shows the tools and reads text.
+        if self.tools is not None and (not self.tools or choice != "none"):
+            raise RequestError(
+                'This engine reads no calls of `tools` out of a reply: say `tool_choice`: "none", or serve with vLLM.',
+                param="tools",
+            )
+        if self.tools is None and choice == "auto":
+            raise RequestError("When using `tool_choice`, `tools` must be set.", param="tool_choice")
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

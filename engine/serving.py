@@ -91,6 +91,7 @@ class Engine:
         return render_prompt(
             self.model,
             plain_messages(request.messages),
+            request.tools,
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
             template_kwargs=request.chat_template_kwargs or {},

@@ -52,9 +52,15 @@ def test_fields_that_nobody_knows_are_ignored() -> None:
     request(user="u1", metadata={"a": "b"}, store=True, service_tier="auto", whatever=1).check()
 
 
+def test_tools_that_must_not_be_called_are_let_through() -> None:
+    request(tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="none").check()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"tool_choice": "auto"}, "`tools` must be set"),
+        ({"tools": [], "tool_choice": "none"}, "tools"),
         ({"top_logprobs": 2}, "`logprobs` must be set to true"),
         ({"logprobs": True, "top_logprobs": 21}, "greater than max allowed: 20"),
         ({"logprobs": True, "top_logprobs": -1}, "greater than max allowed: 20"),
