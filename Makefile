@@ -3,17 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
-<<<<<<< HEAD
 GATEWAYS_VENV := .venv-gateways
-
-.DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
-=======
 CLIENTS_VENV := .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm clients docs check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap soak soak-outcomes
->>>>>>> clients
+.PHONY: help install up policy test test-vllm clients docs check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -21,15 +21,11 @@ def render_prompt(
     continue_final_message: bool,
     template_kwargs: dict[str, Any],
 ) -> list[int]:
-<<<<<<< HEAD
-    """The prompt's token ids, checked against the context."""
+    """The prompt's token ids, checked against the context. Most templates show the tools, small models' do not."""
     own = inspect.signature(model.tokenizer.apply_chat_template).parameters
     if taken := sorted(name for name in template_kwargs if name in own and name != "kwargs"):
         # They are for the template; these would reach the tokenizer: another template, padding without end.
         raise RequestError(f"chat_template_kwargs must not hold {taken[0]}.", param="chat_template_kwargs")
-=======
-    """The prompt's token ids, checked against the context. Most templates show the tools, small models' do not."""
->>>>>>> clients
     try:
         token_ids: Any = model.tokenizer.apply_chat_template(
             list(messages),
