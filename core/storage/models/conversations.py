@@ -20,8 +20,8 @@ class Conversation(WithId):
 
     __tablename__ = "conversations"
     __table_args__ = (
-        UniqueConstraint("agent_id", "external_id"),
-        Index("ix_conversations_agent_id_head_hash", "agent_id", "head_hash"),
+        UniqueConstraint("external_id", "agent_id"),
+        Index("ix_conversations_head_hash", "head_hash"),
         Index("ix_conversations_open", "last_turn_at", postgresql_where="state = 'open'"),
         Index("ix_conversations_due_at", "due_at", postgresql_where="due_at IS NOT NULL"),
         Index("ix_conversations_settled", "agent_id", "reward_version", postgresql_where="state <> 'open'"),

@@ -18,8 +18,7 @@ class Turn(WithId):
     __tablename__ = "turns"
     __table_args__ = (
         Index("ix_turns_conversation_id_index", "conversation_id", "index"),
-        Index("ix_turns_agent_id_head_hash", "agent_id", "head_hash"),
-        Index("ix_turns_agent_id_previous_head", "agent_id", "previous_head"),
+        Index("ix_turns_previous_head", "previous_head"),
         Index("ix_turns_episode_id", "episode_id"),
     )
 

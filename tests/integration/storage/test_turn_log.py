@@ -19,7 +19,7 @@ from core.storage import models
 from core.storage.database import Database
 from core.storage.repositories import adapters
 from core.storage.turn_log.connections import Connections, as_json, open_connections
-from core.storage.turn_log.finding import FIND, Sought, find
+from core.storage.turn_log.finding import BY_HEAD, BY_ID, BY_NAME, CONTINUED, Sought, find
 from core.storage.turn_log.opening import Opening, open_all
 from core.storage.turn_log.writing import WRITE, Finished, write_all
 from service.app import libpq_address
@@ -32,6 +32,7 @@ from tests.fixtures.builders import (
 )
 
 CLAIMANTS = 8
+ALSO_LOOKED_UP = {"uq_episodes_conversation_id_ordinal", "pk_adapter_versions", "ix_turns_conversation_id_index"}
 
 
 @pytest.fixture
@@ -316,10 +317,26 @@ async def test_a_postgres_that_closed_its_connections_fails_nobody(
     assert len(found) == CLAIMANTS
 
 
-async def test_no_statement_reads_a_whole_table_however_empty_it_was_when_it_was_planned(
-    connections: Connections,
+@pytest.mark.parametrize(
+    ("statement", "indices"),
+    [
+        (BY_NAME, {"uq_conversations_external_id_agent_id"}),
+        (BY_ID, {"pk_conversations"}),
+        (BY_HEAD, {"ix_conversations_head_hash"}),
+        (CONTINUED, {"ix_turns_previous_head"}),
+        (WRITE, {"pk_conversations", "pk_episodes"}),
+    ],
+)
+async def test_a_statement_looks_by_its_index_however_empty_the_tables_were_when_it_was_planned(
+    connections: Connections, statement: str, indices: set[str]
 ) -> None:
-    sought = as_json([Sought(new_id(), name="a")])
+    """Whole conditions in an index, too: one that is looked through by the agent's id alone grows with the agent."""
     async with connections.connection() as connection:
-        plan = await (await connection.execute(f"EXPLAIN {FIND}", sought)).fetchall()
-    assert not [line for (line,) in plan if "Seq Scan" in line]
+        given = as_json([{"place": 0, "agent_id": new_id(), "head": b"\x00"}])
+        plan = [line for (line,) in await (await connection.execute(f"EXPLAIN {statement}", given)).fetchall()]
+    seen = "\n".join(plan)
+    assert "Seq Scan" not in seen
+    for index in indices:
+        assert index in seen
+    looked_up = {line.split(" using ")[1].split(" on ")[0] for line in plan if " using " in line}
+    assert looked_up - indices <= ALSO_LOOKED_UP
