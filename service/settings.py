@@ -19,6 +19,10 @@ class GatewaySettings(Settings):
     port: int = Field(default=8000, ge=1, le=65535)
     """Port to listen on."""
 
+    processes: int = Field(default=1, ge=1)
+    """Gateway processes behind that one port. One serves as much as one core; each holds connections of its own:
+    `NOCK_DATABASE_POOL` and six more to Postgres."""
+
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     """A larger request body is refused with 413, where no other limit is named; of a chat completion, what is no image,
     sound or file."""

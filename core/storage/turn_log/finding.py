@@ -1,8 +1,9 @@
 """Find the conversations that requests belong to, many at once and without a lock."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncCursor
@@ -85,7 +86,16 @@ WHERE EXISTS (
 async def find(connections: Connections, sought: Sequence[Sought]) -> list[Finding]:
     """What there is of each, in order."""
 
-    given = [{"place": place, **asdict(one)} for place, one in enumerate(sought)]
+    given: list[dict[str, Any]] = [
+        {
+            "place": place,
+            "agent_id": one.agent_id,
+            "conversation_id": one.conversation_id,
+            "name": one.name,
+            "head": one.head,
+        }
+        for place, one in enumerate(sought)
+    ]
 
     async def ask(cursor: AsyncCursor) -> list[Finding]:
         found: list[list[Found]] = [[] for _ in sought]

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -165,3 +166,38 @@ async def test_who_tells_it_twice_means_at_once(start: Start, scripted_engine: S
         assert time.monotonic() - began < 5.0
         with pytest.raises(httpx.RemoteProtocolError):
             await waiting
+
+
+def processes_of(gateway: Process) -> list[psutil.Process]:
+    """Those that serve, not the one that keeps them, nor what is left of one that died."""
+    children = psutil.Process(gateway.process.pid).children()
+    alive = [one for one in children if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in alive if "spawn_main" in " ".join(one.cmdline())]
+
+
+async def test_of_several_processes_one_that_dies_is_replaced_and_all_end_together(start: Start) -> None:
+    async with start(processes=2) as gateway:
+        first = processes_of(gateway)
+        assert len(first) == 2
+        first[0].kill()
+        await eventually(lambda: len(processes_of(gateway)) == 2 and first[0] not in processes_of(gateway))
+        await eventually_answers(gateway)
+        gateway.process.send_signal(signal.SIGTERM)
+        await eventually(gateway.is_over)
+        assert not [one for one in first if one.is_running()]
+
+
+async def test_no_process_outlives_the_one_that_keeps_them(start: Start) -> None:
+    async with start(processes=2) as gateway:
+        serving = processes_of(gateway)
+        gateway.process.kill()
+        await eventually(lambda: not any(one.is_running() for one in serving))
+
+
+async def eventually_answers(gateway: Process) -> None:
+    """A request that met the dying process is tried again, as any client would."""
+    for _ in range(20):
+        with suppress(httpx.TransportError):
+            assert (await ask(gateway.chat, stream=False)).status_code == 200
+            return
+    pytest.fail("no process answers")
