@@ -143,6 +143,7 @@ async def _open(
         outcomes=Gathering(taken_together(database, signer), kind=lambda told: told[0]),
         turns=turns,
     )
+    stack.push_async_callback(gateway.outcomes.finish)
     with suppress(SQLAlchemyError, OSError):
         await gateway.routing.refresh(database)
     await pool.refresh()

@@ -53,6 +53,11 @@ class Gathering(Generic[Asked, Answered]):
             task.add_done_callback(self._tasks.discard)
         return await waiting.answer
 
+    async def finish(self) -> None:
+        """Return when all that was asked is answered, though nobody waits for it any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def _write(self) -> None:
         # Between finding nobody and stepping back lies no await: whoever comes then finds a writer missing.
         try:

@@ -26,8 +26,10 @@ async def open_turn_log(address: str) -> AsyncIterator[TurnLog]:
         open_connections(address, 2 * WRITERS, durable=False) as swift,
         open_connections(address, WRITERS, durable=True) as durable,
     ):
-        yield TurnLog(
+        log = TurnLog(
             finding=Gathering(partial(find, swift)),
             opening=Gathering(partial(open_all, swift)),
             writing=Gathering(partial(write_all, durable)),
         )
+        yield log
+        await log.writing.finish()  # a turn whose client hung up in the middle of its commit

@@ -31,6 +31,12 @@ def expected_revision() -> str:
     return revision
 
 
+def known_revisions() -> frozenset[str]:
+    """Every migration that this code carries. A database at another one is ahead of it, which it can serve: a release's
+    migrations take nothing away that the release before needs."""
+    return frozenset(script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions())
+
+
 async def current_revision(session: AsyncSession) -> str | None:
     """The migration that the database stands at, None before the first."""
     if await session.scalar(text("SELECT to_regclass('alembic_version')")) is None:

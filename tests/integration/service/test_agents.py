@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from core.storage.database import Database
 from core.storage.models import RunState
@@ -195,3 +196,14 @@ async def test_sampling_that_would_break_the_record_is_refused(gateway: RunningG
         assert answer.status_code == 422, answer.text
         assert next(iter(wrong)) in answer.json()["error"]["message"]
     assert (await gateway.admin.patch("/admin/agents/demo", json={"sampling": {"top_k": 5}})).status_code == 200
+
+
+@pytest.mark.parametrize(("revision", "status"), [("9999", 200), ("0001", 503)])
+async def test_a_gateway_is_ready_before_a_newer_database_and_not_before_an_older_one(
+    gateway: RunningGateway, database: Database, revision: str, status: int
+) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    answer = await gateway.nobody.get("/readyz")
+    assert answer.status_code == status
+    assert [what.split(":")[0] for what in answer.json()["missing"]] == ([] if status == 200 else ["migrations"])

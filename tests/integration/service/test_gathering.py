@@ -101,6 +101,18 @@ async def test_a_client_that_has_gone_takes_the_answer_from_no_other(numbers: Nu
     assert await gathering.ask((ONE, "3")) == 3
 
 
+async def test_it_is_finished_when_all_is_answered_though_nobody_waits_any_more(numbers: Numbers) -> None:
+    gathering = gathered(numbers)
+    gone = asyncio.create_task(gathering.ask((ONE, "1")))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    finishing = asyncio.create_task(gathering.finish())
+    await asyncio.sleep(0.05)
+    assert not finishing.done()
+    numbers.opened.set()
+    await asyncio.wait_for(finishing, 10)
+
+
 async def test_where_postgres_is_away_all_are_told_at_once() -> None:
     engine = connect("postgresql+psycopg://nobody@/none?host=/nowhere", pool_size=1)
     numbers = Numbers(Database(engine))
