@@ -10,13 +10,14 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from core import tracing
 from core.domain.keys import Scope, hash_secret
 from core.domain.signatures import Signer
 from core.engine.pool import EnginePool, open_pool
 from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
-from service import cors, errors, health, openapi
+from service import cors, errors, health, openapi, pulse
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
 from service.bodies import BodyLimit
@@ -30,6 +31,7 @@ from service.gathering import Gathering
 from service.imports import routes as imports_routes
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
+from service.request_spans import telemetry
 from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
@@ -59,6 +61,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, tracing.shut_down)
             app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer, store_settings)
             yield
 
@@ -67,6 +70,7 @@ def create_app(
         version="0.1.0",
         description="Chat with agents that learn from how their conversations ended.",
         lifespan=lifespan,
+        telemetry=telemetry(tracing.set_up("nock-gateway")),
     )
     app.add_middleware(Shortcut, path=chat_routes.COMPLETIONS, answer=chat_routes.complete_chat)  # within the next
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger={imports_routes.PATH: settings.adapter_bytes})
@@ -114,7 +118,7 @@ async def _open(
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
         adapters_dir=store_settings.adapters_dir,
-        outcomes=Gathering(taken_together(database, signer), kind=lambda told: told[0]),
+        outcomes=Gathering("outcomes", taken_together(database, signer), kind=lambda told: told[0]),
         turns=turns,
     )
     with suppress(SQLAlchemyError, OSError):
@@ -128,7 +132,12 @@ async def _open(
         gateway.keys.forget,
         gateway.tokens.follow,
     )
-    for work in (following, _watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
+    for work in (
+        following,
+        _watch(pool, settings.engine_check_seconds),
+        pulse.beat(gateway),
+        _bootstrap_admin(database, settings),
+    ):
         task = asyncio.create_task(work)
         stack.push_async_callback(_end, task)
     return gateway

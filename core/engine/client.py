@@ -1,14 +1,17 @@
 """One engine: its health, its models, its adapters, its chat completions. Knows vLLM's dialect and no database."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 from aiohttp.http_exceptions import HttpProcessingError
+from opentelemetry.trace import Span, SpanKind
 
+from core import tracing
 from core.domain.errors import (
     EngineBusyError,
     EngineError,
@@ -125,6 +128,15 @@ class EngineClient:
     async def _call(
         self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request as a span, which the engine's own spans continue."""
+        with _span(self.url, method, path, body) as span:
+            async with self._request(method, path, body, timeout, tracing.carry(span)) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout, trace: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request; what goes wrong becomes an error of ours, wherever in the answer it goes wrong."""
         data = None if body is None else orjson.dumps(body)
         try:
@@ -132,7 +144,7 @@ class EngineClient:
                 method,
                 self.url + path,
                 data=data,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **trace},
                 timeout=timeout,
             ) as response:
                 if response.status != 200:
@@ -144,6 +156,19 @@ class EngineClient:
             raise EngineTimeoutError("The engine took too long.") from error
         except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise EngineError("The engine broke the connection.") from error
+
+
+def _span(url: str, method: str, path: str, body: Json | None) -> AbstractContextManager[Span]:
+    if not tracing.is_on():
+        return tracing.NOTHING
+    address = urlsplit(url)
+    attributes: dict[str, str | int] = {"server.address": address.hostname or "", "url.path": path}
+    if address.port is not None:
+        attributes["server.port"] = address.port
+    if body is None or "messages" not in body:
+        return tracing.span_apart(f"{method} {path}", attributes, SpanKind.CLIENT)
+    named: dict[str, str | int] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": body["model"]}
+    return tracing.span_apart(f"chat {body['model']}", attributes | named, SpanKind.CLIENT)
 
 
 def _refusal(status: int, body: bytes) -> EngineError:

@@ -1,5 +1,6 @@
 """POST /v1/chat/completions, GET /v1/models, POST /chat."""
 
+import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,6 +52,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 )
 async def complete_chat(request: Request) -> Response:
     """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
+    arrived = time.monotonic()
     gateway: Gateway = request.app.state.gateway
     key = await key_of(gateway, request, Scope.CHAT, Scope.ADMIN)
     body = read_body(ChatCompletionIn, await request.body())
@@ -58,6 +60,7 @@ async def complete_chat(request: Request) -> Response:
     ask = Ask(
         model=body.model,
         messages=body.plain_messages(),
+        arrived=arrived,
         conversation=unquote(x_conversation_id) if x_conversation_id else body.conversation_id,
         end_user=body.end_user,
         tags=body.tags,
@@ -98,6 +101,7 @@ async def list_models(gateway: GatewayDep, key: AnyKeyDep) -> ModelList:
 @router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})
 async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
+    arrived = time.monotonic()
     said: list[Message] = []
     user = body.user
     if body.conversation_id is not None:
@@ -108,7 +112,7 @@ async def chat(body: ChatIn, gateway: GatewayDep, key: ChatKeyDep, response: Res
                 f"There is no conversation {body.conversation_id} with this agent.", code="conversation_not_found"
             )
     messages = [*said, {"role": "user", "content": body.message}]
-    ask = Ask(model=body.agent, messages=messages, conversation=body.conversation_id, end_user=user)
+    ask = Ask(body.agent, messages, arrived, conversation=body.conversation_id, end_user=user)
     turn = await service.open_turn(gateway, key, ask)
     if isinstance(turn, Repeated):
         reply = turn.turn.reply

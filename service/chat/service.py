@@ -17,7 +17,7 @@ from core.storage.models import Agent, Conversation, Turn
 from core.storage.repositories import adapters, conversations, turns
 from core.storage.repositories.rollouts import Route
 from service import metrics
-from service.chat import identity, recording
+from service.chat import identity, observing, recording
 from service.chat.generating import complete
 from service.chat.placing import find_place
 from service.gateway import Gateway
@@ -32,6 +32,8 @@ class Ask:
 
     model: str
     messages: list[Message]
+    arrived: float
+    """When, by the monotonic clock."""
     conversation: str | None = None
     end_user: str | None = None
     tags: dict[str, str] | None = None
@@ -50,6 +52,7 @@ class OpenTurn:
     place: identity.Place | None
     heads: identity.Heads
     body: dict[str, Any]
+    arrived: float
     feedback_token: str | None
     """What lets the browser that gets the reply say how good it was."""
 
@@ -123,7 +126,8 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
     adapter = place.adapter if place else (pinned_name or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)
-    return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), token)
+    body = _engine_body(route, adapter, ask)
+    return observing.opened(OpenTurn(turn_id, route, adapter, place, heads, body, ask.arrived, token))
 
 
 def _feedback_token(gateway: Gateway, agent: Agent, turn_id: UUID) -> str | None:
@@ -171,7 +175,7 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
         except (KeyError, IndexError, TypeError) as error:
             raise EngineError("The engine answered something that is no chat completion.") from error
     except EngineError as error:
-        metrics.FAILED_TURNS.labels(turn.route.agent.name, error.code).inc()
+        observing.failed(turn, error.code)
         raise
     timing = recording.Timing(time.monotonic() - started, None)
     return raw, await record(gateway, turn, generation, timing)
@@ -179,14 +183,14 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
 
 async def record(gateway: Gateway, turn: OpenTurn, generation: Generation, timing: recording.Timing) -> OpenTurn:
     """Commit the turn; where another turn took its place first, it is a branch."""
-    recording.count(turn.route.agent.name, str(turn.adapter), generation, timing)
-    if turn.place is None:
-        return turn
-    with metrics.COMMIT_SECONDS.time():
-        place = await recording.commit(
-            gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
-        )
-    return replace(turn, place=place)
+    if turn.place is not None:
+        with metrics.COMMIT_SECONDS.time():
+            place = await recording.commit(
+                gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
+            )
+        turn = replace(turn, place=place)
+    observing.answered(turn, generation, timing)
+    return turn
 
 
 async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> tuple[list[Message], str | None]:
