@@ -4,6 +4,7 @@ No span holds what people said. A failure is told by its kind: its sentence may 
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
+FLUSH_SECONDS = 5.0
 
 NOTHING = nullcontext(INVALID_SPAN)
 """In place of a span that nobody wants."""
@@ -43,11 +45,13 @@ def set_up(service: str) -> "TracerProvider | None":
 
 
 def shut_down() -> None:
-    """Send what is left, which takes as long as the collector may take at most, and make no more spans."""
+    """Make no more spans, and send what is left as far as the collector takes it in a few seconds."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        provider.shutdown()
+        sending = threading.Thread(target=provider.shutdown, daemon=True)  # by itself it would try for half a minute
+        sending.start()
+        sending.join(FLUSH_SECONDS)
 
 
 def _is_wanted() -> bool:
@@ -108,9 +112,15 @@ def span_from(
 def carry(within: Span) -> dict[str, str]:
     """The headers (W3C `traceparent`) by which another process goes on with the trace; none where there is none."""
     carried: dict[str, str] = {}
-    if within is not INVALID_SPAN:
+    if within.get_span_context().is_valid:
         propagate.inject(carried, trace.set_span_in_context(within))
     return carried
+
+
+def note(failed: Span, error: BaseException) -> None:
+    """Say of a span that it failed, and how: by kind, never by what the error says."""
+    failed.set_attribute("error.type", error.code if isinstance(error, NockError) else type(error).__name__)
+    failed.set_status(StatusCode.ERROR)
 
 
 @contextmanager
@@ -129,8 +139,7 @@ def _spanning(
     try:
         yield made
     except Exception as error:
-        made.set_attribute("error.type", error.code if isinstance(error, NockError) else type(error).__name__)
-        made.set_status(StatusCode.ERROR)
+        note(made, error)
         raise
     finally:
         if token is not None:
