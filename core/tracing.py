@@ -75,8 +75,9 @@ def current() -> Span:
 
 
 def span(name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
-    """A step of what is being worked in. What nobody asked for, such as a look every second, has no spans."""
-    if _tracer is None or not trace.get_current_span().get_span_context().is_valid:
+    """A step of what is being worked in. What nobody asked for, such as a look every second, has no spans, and what
+    was not sampled pays for none."""
+    if _tracer is None or not trace.get_current_span().is_recording():
         return NOTHING
     return _spanning(name, attributes=attributes, is_current=True)
 
@@ -85,7 +86,7 @@ def span_apart(
     name: str, attributes: Attributes | None = None, kind: SpanKind = SpanKind.INTERNAL
 ) -> AbstractContextManager[Span]:
     """The same for a generator, which another task may end than began it: no step within it is its child by itself."""
-    if _tracer is None or not trace.get_current_span().get_span_context().is_valid:
+    if _tracer is None or not trace.get_current_span().is_recording():
         return NOTHING
     return _spanning(name, kind=kind, attributes=attributes)
 
@@ -112,6 +113,8 @@ def span_from(
 def carry(within: Span) -> dict[str, str]:
     """The headers (W3C `traceparent`) by which another process goes on with the trace; none where there is none."""
     carried: dict[str, str] = {}
+    if within is INVALID_SPAN:
+        within = current()  # one that was not sampled: the other process must know
     if within.get_span_context().is_valid:
         propagate.inject(carried, trace.set_span_in_context(within))
     return carried

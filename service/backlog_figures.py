@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import structlog
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.storage.database import Database
 from core.storage.repositories import backlog
+
+log = structlog.get_logger()
 
 
 def families() -> dict[str, GaugeMetricFamily]:
@@ -30,7 +33,8 @@ async def look_up(database: Database) -> Sequence[Metric]:
             waiting = await backlog.list_waiting(session)
             running = await backlog.list_running(session)
             trials = await backlog.count_trials(session)
-    except (SQLAlchemyError, OSError):
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("metrics without what waits: Postgres is away", why=type(error).__name__)
         up.add_metric((), 0.0)
         return [up]
     up.add_metric((), 1.0)

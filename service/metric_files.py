@@ -41,5 +41,15 @@ def collector_of(own: CollectorRegistry) -> Collector:
 def forget_dead(folder: Path) -> None:
     """What processes that have ended hold no more goes; what they counted stays, or counters would fall."""
     for pid in {int(found[1]) for file in folder.iterdir() if (found := LIVE.fullmatch(file.name))}:
-        if not Path(f"/proc/{pid}").exists():
+        if not _lives(pid):
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]  # untyped in the library
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the number is somebody else's by now
+        return False
+    return True

@@ -6,8 +6,8 @@ Each process decides by the routing alone, and so all of them alike.
 import time
 from collections.abc import Iterable, Mapping
 
-MOST_AGENTS = 100
-MOST_VERSIONS = 200
+MOST_AGENTS = 50
+MOST_VERSIONS = 100
 KEPT_SECONDS = 3_600.0
 """How long a version is still shown after it left the routing: conversations end on it, and Prometheus has to see
 the last that was counted."""

@@ -12,15 +12,15 @@ MOST_COUNTED = 10_000
 
 WAITING = f"""
 SELECT 'outcome', count(*), min(since) FROM (
-    SELECT due_at AS since FROM conversations WHERE due_at <= now() ORDER BY due_at LIMIT {MOST_COUNTED}) AS some
+    SELECT due_at AS since FROM conversations WHERE due_at <= now() ORDER BY due_at LIMIT {MOST_COUNTED}) AS queue
 UNION ALL SELECT 'dead_letter', count(*), min(since) FROM (
-    SELECT received_at AS since FROM dead_letters ORDER BY id LIMIT {MOST_COUNTED}) AS some
+    SELECT received_at AS since FROM dead_letters ORDER BY id LIMIT {MOST_COUNTED}) AS queue
 UNION ALL SELECT 'webhook', count(*), min(since) FROM (
-    SELECT created_at AS since FROM outbox WHERE ended_at IS NULL LIMIT {MOST_COUNTED}) AS some
+    SELECT created_at AS since FROM outbox WHERE ended_at IS NULL LIMIT {MOST_COUNTED}) AS queue
 UNION ALL SELECT 'evaluation', count(*), min(since) FROM (
-    SELECT created_at AS since FROM evaluations WHERE state = 'queued' LIMIT {MOST_COUNTED}) AS some
+    SELECT created_at AS since FROM evaluations WHERE state = 'queued' LIMIT {MOST_COUNTED}) AS queue
 UNION ALL SELECT 'run', count(*), min(since) FROM (
-    SELECT created_at AS since FROM learner_runs WHERE state = 'queued' LIMIT {MOST_COUNTED}) AS some
+    SELECT created_at AS since FROM learner_runs WHERE state = 'queued' LIMIT {MOST_COUNTED}) AS queue
 """
 
 RUNNING = """
