@@ -21,6 +21,7 @@ def families() -> dict[str, GaugeMetricFamily]:
         ("nock_learner_run_seconds", "How long a learner run has been at work.", ("agent",)),
         ("nock_learner_run_lapsed_seconds", "For how long its worker gave no sign of life.", ("agent",)),
         ("nock_trials", "Trials of versions by how they ended.", ("agent", "state")),
+        ("nock_trial_ended_timestamp_seconds", "When the last trial ended so.", ("agent", "state")),
     )
     return {name: GaugeMetricFamily(name, meaning, labels=labels) for name, meaning, labels in described}
 
@@ -32,7 +33,7 @@ async def look_up(database: Database) -> Sequence[Metric]:
         async with database.transaction() as session:
             waiting = await backlog.list_waiting(session)
             running = await backlog.list_running(session)
-            trials = await backlog.count_trials(session)
+            trials = await backlog.list_trials(session)
     except (SQLAlchemyError, OSError) as error:
         log.warning("metrics without what waits: Postgres is away", why=type(error).__name__)
         up.add_metric((), 0.0)
@@ -44,6 +45,8 @@ async def look_up(database: Database) -> Sequence[Metric]:
     for run in running:
         found["nock_learner_run_seconds"].add_metric([run.agent], run.seconds)
         found["nock_learner_run_lapsed_seconds"].add_metric([run.agent], run.lapsed_seconds)
-    for agent, state, count in trials:
-        found["nock_trials"].add_metric([agent, state], count)
+    for trial in trials:
+        found["nock_trials"].add_metric([trial.agent, trial.state], trial.count)
+        if trial.last_ended is not None:
+            found["nock_trial_ended_timestamp_seconds"].add_metric([trial.agent, trial.state], trial.last_ended)
     return list(found.values())

@@ -30,7 +30,8 @@ FROM learner_runs AS run JOIN agents ON agents.id = run.agent_id WHERE run.state
 """
 
 TRIALS = """
-SELECT agents.name, canaries.state, count(*) FROM canaries JOIN agents ON agents.id = canaries.agent_id
+SELECT agents.name, canaries.state, count(*), extract(epoch FROM max(ended_at))::float8
+FROM canaries JOIN agents ON agents.id = canaries.agent_id
 GROUP BY agents.name, canaries.state
 """
 
@@ -52,6 +53,16 @@ class Running:
     lapsed_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """An agent's trials that have come to one state, and when the last of them ended, in Unix seconds."""
+
+    agent: str
+    state: str
+    count: int
+    last_ended: float | None
+
+
 async def list_waiting(session: AsyncSession) -> Sequence[Waiting]:
     statement = f"SELECT kind, count, coalesce(extract(epoch FROM now() - since), 0)::float8 FROM ({WAITING}) \
 AS waiting(kind, count, since)"
@@ -62,9 +73,8 @@ async def list_running(session: AsyncSession) -> Sequence[Running]:
     return [Running(agent, seconds, lapsed or 0.0) for agent, seconds, lapsed in await _rows(session, RUNNING)]
 
 
-async def count_trials(session: AsyncSession) -> Sequence[tuple[str, str, int]]:
-    """Agent, state and number of the trials that there have been."""
-    return [(agent, state, count) for agent, state, count in await _rows(session, TRIALS)]
+async def list_trials(session: AsyncSession) -> Sequence[Trials]:
+    return [Trials(*row) for row in await _rows(session, TRIALS)]
 
 
 async def _rows(session: AsyncSession, statement: str) -> Sequence[Any]:
