@@ -59,7 +59,9 @@ def test_only_gateway_and_workers_reach_the_engine(services: dict[str, dict[str,
         assert networks_of(services[engine]) == {"engine"}
 
 
-def test_only_gateway_and_dashboard_have_a_port_and_the_other_networks_lead_nowhere(services: dict[str, dict[str, Any]]) -> None:
+def test_only_gateway_and_dashboard_have_a_port_and_the_other_networks_lead_nowhere(
+    services: dict[str, dict[str, Any]],
+) -> None:
     assert {name for name, service in services.items() if "ports" in service} == {"gateway", "grafana"}
     networks = load_compose()["networks"]
     assert {name for name, network in networks.items() if network.get("internal")} == {"data", "engine", "watch"}
