@@ -115,6 +115,33 @@ async def test_a_failure_is_told_by_its_kind_alone(
     assert b"600" not in collector.raw  # a word of the engine's own sentence
 
 
+async def test_what_is_not_sampled_makes_no_span_and_tells_the_engine_so(
+    collector: Collector,
+    start_gateway: StartGateway,
+    scripted_engine: ScriptedEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with start_gateway(scripted_engine.url) as gateway:
+        unsampled = {"traceparent": f"00-{TRACE}-{CALLER}-00"}
+        await gateway.chat.post("/v1/chat/completions", json=say(SECRET), headers=unsampled)
+        assert scripted_engine.headers[0]["traceparent"].split("-")[1::2] == [TRACE, "00"]
+    assert collector.spans == []
+
+
+async def test_looking_at_a_gateways_health_leaves_no_trace(collector: Collector, traced: RunningGateway) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        await traced.nobody.get(path)
+    await traced.admin.get("/v1/models")
+    await collector.wait_for(lambda: bool(collector.spans))
+    assert {span.name for span in collector.spans if not span.parent} == {"GET /v1/models"}
+
+
+async def test_a_path_that_names_somebody_is_told_by_its_route(collector: Collector, traced: RunningGateway) -> None:
+    await traced.admin.delete("/users/alice4711?agent=demo")
+    await collector.wait_for(lambda: any("users" in span.name for span in collector.spans))
+    assert b"4711" not in collector.raw
+
+
 async def test_a_task_goes_on_with_the_trace_of_who_asked_for_it(
     collector: Collector, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -9,13 +9,14 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from core.domain.canaries import CanaryState
 from core.domain.ids import new_id
 from core.storage import models
 from core.storage.database import Database, connect
 from core.storage.models import RunState
 from service import backlog_figures, metrics
 from service.chat import observing
-from tests.fixtures.builders import create_agent
+from tests.fixtures.builders import create_adapter, create_agent
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.runs import queue_run
 from tests.fixtures.scripted_engine import ScriptedEngine
@@ -144,6 +145,32 @@ async def test_what_waits_and_what_hangs_is_looked_up(
     assert 50 <= value(told, "nock_waiting_seconds", kind="outcome") < 100
     assert 100 <= value(told, "nock_learner_run_lapsed_seconds", agent="watched") < 200
     assert value(told, "nock_database_up") == 1
+
+
+async def test_how_trials_ended_is_looked_up(gateway: RunningGateway, database: Database, agent: models.Agent) -> None:
+    version, stable = await create_adapter(database, agent), await create_adapter(database, agent)
+    ended = datetime.now(UTC) - timedelta(seconds=30)
+    for number in range(2):
+        async with database.transaction() as session:
+            session.add(
+                models.Canary(
+                    id=new_id(),
+                    agent_id=agent.id,
+                    adapter_id=version.id,
+                    stable_id=stable.id,
+                    state=CanaryState.ROLLED_BACK,
+                    gates={},
+                    measures=[],
+                    weight=0.0,
+                    by="test",
+                    reason="test",
+                    ended_at=ended - timedelta(hours=number),
+                )
+            )
+    told = await scrape(gateway)
+    taken_back = {"agent": "watched", "state": "rolled_back"}
+    assert value(told, "nock_trials", **taken_back) == 2
+    assert value(told, "nock_trial_ended_timestamp_seconds", **taken_back) == pytest.approx(ended.timestamp())
 
 
 async def test_a_database_that_is_away_is_told_and_hides_nothing_else() -> None:
