@@ -4,7 +4,9 @@ import logging
 import sys
 
 import structlog
+from opentelemetry.trace import format_trace_id
 
+from core import tracing
 from core.settings import LogSettings
 
 
@@ -14,6 +16,7 @@ def configure_logging(settings: LogSettings | None = None) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -41,3 +44,11 @@ def configure_logging(settings: LogSettings | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def name_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Which trace a line belongs to, where there is one."""
+    context = tracing.current().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format_trace_id(context.trace_id)
+    return event

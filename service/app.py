@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from core import tracing
 from core.domain.keys import Scope, hash_secret
 from core.domain.signatures import Signer
 from core.engine.pool import open_pool
@@ -18,7 +19,7 @@ from core.engine.watching import watch
 from core.settings import AdapterStoreSettings, DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database, connect
 from core.storage.repositories import keys
-from service import cors, errors, health, openapi
+from service import cors, errors, health, openapi, pulse
 from service.adapters import routes as adapters_routes
 from service.agents import routes as agents_routes
 from service.audit import routes as audit_routes
@@ -36,6 +37,7 @@ from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
 from service.limits.counting import Counting
 from service.limits.limiter import Limiter
+from service.request_spans import telemetry
 from service.rollouts import routes as rollouts_routes
 from service.routing_table import RoutingTable, follow
 from service.runs import routes as runs_routes
@@ -68,6 +70,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, tracing.shut_down)
             app.state.gateway = await _open(stack, settings, database_settings, engine_settings, signer, store_settings)
             yield
             await capacity.wait_until_empty()
@@ -77,6 +80,7 @@ def create_app(
         version="0.1.0",
         description="Chat with agents that learn from how their conversations ended.",
         lifespan=lifespan,
+        telemetry=telemetry(tracing.set_up("nock-gateway")),
     )
     app.add_middleware(Shortcut, path=chat_routes.COMPLETIONS, answer=chat_routes.complete_chat)  # within the next
     larger = {
@@ -140,7 +144,7 @@ async def _open(
         tokens=TokenMemory(settings.token_memory),
         signer=signer,
         adapters_dir=store_settings.adapters_dir,
-        outcomes=Gathering(taken_together(database, signer), kind=lambda told: told[0]),
+        outcomes=Gathering("outcomes", taken_together(database, signer), kind=lambda told: told[0]),
         turns=turns,
     )
     stack.push_async_callback(gateway.outcomes.finish)
@@ -155,7 +159,12 @@ async def _open(
         gateway.keys.forget,
         gateway.tokens.follow,
     )
-    for work in (following, watch(pool, settings.engine_check_seconds), _bootstrap_admin(database, settings)):
+    for work in (
+        following,
+        watch(pool, settings.engine_check_seconds),
+        pulse.beat(gateway),
+        _bootstrap_admin(database, settings),
+    ):
         task = asyncio.create_task(work)
         stack.push_async_callback(_end, task)
     return gateway

@@ -1,12 +1,17 @@
 """Requests of one moment share round trips and a commit; knows nothing of what they ask."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from opentelemetry.trace import Span
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from core import tracing
+from service import metrics
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -22,36 +27,48 @@ class _Waiting(Generic[Asked, Answered]):
     asked: Asked
     kind: Hashable
     answer: asyncio.Future[Answered]
+    span: Span
 
 
 class Gathering(Generic[Asked, Answered]):
     """Nobody waits for company: what arrives while all writers are busy is what the next of them takes.
 
-    `answer` answers several, in order and in one transaction; those of one `kind` only, where that is given.
+    `name` is what metrics and spans call it. `answer` answers several, in order and in one transaction; those of one
+    `kind` only, where that is given.
     """
 
     def __init__(
         self,
+        name: str,
         answer: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]],
         kind: Callable[[Asked], Hashable] | None = None,
     ) -> None:
+        self.name = name
+        self._shared_by = metrics.GATHERED.labels(name)
         self._answer = answer
         self._kind = kind
         self._waiting: list[_Waiting[Asked, Answered]] = []
         self._writing = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that no writer has taken yet."""
+        return len(self._waiting)
+
     async def ask(self, asked: Asked) -> Answered:
         """The answer, after the commit of the transaction that it was given in."""
         kind = None if self._kind is None else self._kind(asked)
-        waiting: _Waiting[Asked, Answered] = _Waiting(asked, kind, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._writing < WRITERS:
-            self._writing += 1
-            task = asyncio.create_task(self._write())
-            self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._tasks.discard)
-        return await waiting.answer
+        with tracing.span(self.name) as span:
+            waiting: _Waiting[Asked, Answered] = _Waiting(asked, kind, asyncio.get_running_loop().create_future(), span)
+            self._waiting.append(waiting)
+            if self._writing < WRITERS:
+                self._writing += 1
+                # It goes on for others: neither its spans nor its lines in the log are of who happened to begin it.
+                task = asyncio.create_task(self._write(), context=contextvars.Context())
+                self._tasks.add(task)  # the loop itself holds tasks weakly
+                task.add_done_callback(self._tasks.discard)
+            return await waiting.answer
 
     async def finish(self) -> None:
         """Return when all that was asked is answered, though nobody waits for it any more."""
@@ -78,8 +95,10 @@ class Gathering(Generic[Asked, Answered]):
         return together
 
     async def _share(self, together: Sequence[_Waiting[Asked, Answered]]) -> None:
+        self._shared_by.observe(len(together))
         try:
-            answers = await self._answer([one.asked for one in together])
+            with tracing.span_for_all(f"{self.name} together", [one.span for one in together]):
+                answers = await self._answer([one.asked for one in together])
         except Exception as error:
             if len(together) > 1 and not _is_away(error):
                 for one in together:  # what Postgres cannot take of one spoils no other

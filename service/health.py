@@ -1,5 +1,6 @@
 """GET /healthz, /readyz and /metrics: for orchestrators and Prometheus; no key, no secrets."""
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from core.storage.migrations import current_revision, expected_revision, known_revisions
-from service import learner_figures, metrics
+from service import backlog_figures, learner_figures, metrics, pulse, turn_figures
 from service.dependencies import GatewayDep
 from service.gateway import Gateway
 
@@ -54,8 +55,8 @@ async def _missing(gateway: Gateway) -> list[str]:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def expose_metrics(gateway: GatewayDep) -> Response:
     """Prometheus' text format."""
-    await learner_figures.refresh(gateway.database)
-    metrics.HEALTHY_ENGINES.set(len(gateway.pool.healthy))
-    for route in gateway.routing.all():
-        metrics.ROLLOUT_GENERATION.labels(route.agent.name).set(route.generation)
-    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    looked_up = [*await learner_figures.look_up(gateway.database), *await backlog_figures.look_up(gateway.database)]
+    pulse.look(gateway)
+    turn_figures.follow(gateway.routing.all())
+    told = await asyncio.to_thread(metrics.exposition, looked_up)  # thousands of lines: no request waits for them
+    return Response(told, media_type=CONTENT_TYPE_LATEST)

@@ -1,15 +1,14 @@
-"""What the learner found, and what of that has changed since, as gauges: read from rows whenever Prometheus asks."""
+"""What the learner found, and what of that has changed since, as gauges: looked up in rows whenever Prometheus asks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from prometheus_client import Gauge
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.storage.database import Database
 from core.storage.repositories import adapters, learner
-from service.metrics import REGISTRY
 
 log = structlog.get_logger()
 
@@ -41,22 +40,24 @@ FIGURES: Mapping[str, tuple[Sequence[str], str]] = {
 }
 """Where each figure stands in a run's figures, and what it is."""
 
-GAUGES = {
-    name: Gauge(f"nock_learner_{name}", meaning, ["agent"], registry=REGISTRY) for name, (_, meaning) in FIGURES.items()
-}
-ACTOR_SKIPPED = Gauge(
-    "nock_learner_actor_skipped", "1 if only the critic learned in that run.", ["agent"], registry=REGISTRY
-)
-CHANGED_SHARE = Gauge(
-    "nock_adapter_changed_share",
-    "Of what taught a version in service or on trial, the share that has another reward by now, or none.",
-    ["agent", "adapter"],
-    registry=REGISTRY,
-)
+
+def families() -> dict[str, GaugeMetricFamily]:
+    """The gauges, empty."""
+    found = {name: GaugeMetricFamily(f"nock_learner_{name}", FIGURES[name][1], labels=["agent"]) for name in FIGURES}
+    found["actor_skipped"] = GaugeMetricFamily(
+        "nock_learner_actor_skipped", "1 if only the critic learned in that run.", labels=["agent"]
+    )
+    found["changed_share"] = GaugeMetricFamily(
+        "nock_adapter_changed_share",
+        "Of what taught a version in service or on trial, the share that has another reward by now, or none.",
+        labels=["agent", "adapter"],
+    )
+    return found
 
 
-async def refresh(database: Database) -> None:
-    """Set the gauges; a figure that a run does not have, or that Postgres cannot be asked for, is absent."""
+async def look_up(database: Database) -> Sequence[Metric]:
+    """A figure that a run does not have, or that Postgres cannot be asked for, is absent."""
+    found = families()
     try:
         async with database.transaction() as session:
             rows = await learner.list_newest_figures(session)
@@ -64,18 +65,18 @@ async def refresh(database: Database) -> None:
             names = await adapters.names_of(session, [version.id for version in versions])
     except (SQLAlchemyError, OSError) as error:
         log.warning("metrics without learner figures: Postgres is away", why=type(error).__name__)
-        rows, versions, names = [], [], {}
-    for gauge in (*GAUGES.values(), ACTOR_SKIPPED, CHANGED_SHARE):
-        gauge.clear()
+        return []
     for version in versions:
         if version.changed_share is not None:
-            CHANGED_SHARE.labels(names[version.id].agent, str(names[version.id])).set(version.changed_share)
+            name = names[version.id]
+            found["changed_share"].add_metric([name.agent, str(name)], version.changed_share)
     for agent, figures in rows:
-        for name, (path, _) in FIGURES.items():
+        for figure, (path, _) in FIGURES.items():
             value = find_number(figures, path)
             if value is not None:
-                GAUGES[name].labels(agent).set(value)
-        ACTOR_SKIPPED.labels(agent).set(figures.get("actor_skipped") is not None)
+                found[figure].add_metric([agent], value)
+        found["actor_skipped"].add_metric([agent], float(figures.get("actor_skipped") is not None))
+    return list(found.values())
 
 
 def find_number(figures: Mapping[str, Any], path: Sequence[str]) -> float | None:

@@ -14,6 +14,7 @@ from core.storage.repositories import residency, rollouts
 from core.storage.repositories.erasures import CHANNEL as ERASED_CHANNEL
 from core.storage.repositories.keys import REVOKED_CHANNEL
 from core.storage.repositories.rollouts import MARKS, MOVED_CHANNEL, Route
+from service import turn_figures
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class RoutingTable:
             )  # after the routes: a version is proved before it is routed to
         self._proved = proved
         self._routes = {route.agent.name: route for route in routes}
+        turn_figures.follow(self.all())
 
     def get(self, agent: str) -> Route:
         route = self._routes.get(agent)

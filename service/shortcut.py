@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import errors
+from service import errors, metrics
 
 
 class Shortcut:
@@ -23,7 +23,10 @@ class Shortcut:
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        with metrics.CHATS_IN_FLIGHT.track_inprogress():
+            await self._answer_at_once(Request(scope, receive, send))
+
+    async def _answer_at_once(self, request: Request) -> None:
         try:
             response = await self._answer(request)
         except ClientDisconnect:
@@ -31,6 +34,8 @@ class Shortcut:
         except Exception as error:
             handler = errors.handler_of(error)
             if handler is None:
+                metrics.CHAT_REQUESTS.labels("500").inc()
                 raise
             response = await handler(request, error)
-        await response(scope, receive, send)
+        metrics.CHAT_REQUESTS.labels(str(response.status_code)).inc()
+        await response(request.scope, request.receive, request._send)

@@ -1,11 +1,11 @@
 """The turns of one moment are found, opened and written together: what a gateway process holds for that."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from core.storage.turn_log.connections import open_connections
+from core.storage.turn_log.connections import Connections, open_connections
 from core.storage.turn_log.finding import Finding, Sought, find
 from core.storage.turn_log.opening import Opening, open_all
 from core.storage.turn_log.writing import Finished, write_all
@@ -17,6 +17,7 @@ class TurnLog:
     finding: Gathering[Sought, Finding]
     opening: Gathering[Opening, bool]
     writing: Gathering[Finished, bool]
+    pools: Mapping[str, Connections]
 
 
 @asynccontextmanager
@@ -27,9 +28,10 @@ async def open_turn_log(address: str) -> AsyncIterator[TurnLog]:
         open_connections(address, WRITERS, durable=True) as durable,
     ):
         log = TurnLog(
-            finding=Gathering(partial(find, swift)),
-            opening=Gathering(partial(open_all, swift)),
-            writing=Gathering(partial(write_all, durable)),
+            finding=Gathering("finding", partial(find, swift)),
+            opening=Gathering("opening", partial(open_all, swift)),
+            writing=Gathering("writing", partial(write_all, durable)),
+            pools={"swift": swift, "durable": durable},
         )
         yield log
         await log.writing.finish()  # a turn whose client hung up in the middle of its commit

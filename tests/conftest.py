@@ -22,6 +22,7 @@ install_import_hook([f"worker.archer.{module}" for module in ARITHMETIC.split()]
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.database",
+    "tests.fixtures.collector",
     "tests.fixtures.scripted_engine",
     "tests.fixtures.gateway",
     "tests.fixtures.engines",

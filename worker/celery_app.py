@@ -14,6 +14,7 @@ from kombu import Queue
 
 from core.logging import configure_logging
 from core.settings import RedisSettings
+from worker import task_spans
 from worker.settings import BeatSettings
 
 CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
@@ -46,6 +47,8 @@ def schedule(settings: BeatSettings) -> dict[str, dict[str, Any]]:
         task: {"task": task, "schedule": seconds, "options": {"expires": seconds}} for task, seconds in every.items()
     }
 
+
+__all__ = ["app", "task_spans"]  # the latter's signals are connected by its import
 
 app = Celery("nock", broker=RedisSettings().redis_url, include=["worker.tasks"])
 app.conf.update(

@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from core import tracing
 from core.adapters.folders import remove
+from core.domain import ids
 from core.domain.errors import DamagedAdapterError
 from core.settings import StoreSettings
 from core.storage.database import Database
@@ -65,6 +67,7 @@ async def step(
         reason = f"The run was started {run.attempts - 1} times and never came to an end. {last}"
         await _end(database, run, holder, RunState.FAILED, reason)
         return
+    tracing.current().set_attributes({"nock.agent": agent.name, "nock.run_id": ids.public(ids.Prefix.RUN, run.id)})
     log.info("learner step begins", agent=agent.name, run=run.id.hex, attempt=run.attempts)
     async with hold(database, run.id, holder, seconds=settings.learner_lease_seconds, is_stopping=is_stopping) as lease:
         await _attempt(database, run, agent, lease, settings, Places.of(store, agent.name))
@@ -95,12 +98,14 @@ async def _learn(
     started = time.perf_counter()
     configuration = RunConfiguration.from_json(agent.learner, discount=agent.discount)
     await sweep(database, run, lease.holder, places)
-    prepared = await prepare(database, run, lease.holder, agent, configuration, settings, places)
+    with tracing.span("learner.prepare"):
+        prepared = await prepare(database, run, lease.holder, agent, configuration, settings, places)
     if isinstance(prepared, str):
         await _end(database, run, lease.holder, RunState.SKIPPED, prepared, configuration=configuration.to_json())
         return
     loaded = time.perf_counter()
-    trained = await lease.work(partial(train, prepared.assignment, lease.report))
+    with tracing.span("learner.train"):
+        trained = await lease.work(partial(train, prepared.assignment, lease.report))
     trained.figures.update(prepared.figures, load_rows_seconds=loaded - started)
     described: dict[str, object] = {"configuration": prepared.describe(configuration), "figures": trained.figures}
     if trained.skipped is not None and not trained.keeps_critic:
@@ -112,7 +117,8 @@ async def _learn(
         await registering.keep_critic(database, run, agent, lease.holder, places, prepared, trained, described)
         log.info("only the critic learned", agent=agent.name, run=run.id.hex, why=trained.skipped)
     else:
-        name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)
+        with tracing.span("learner.register"):
+            name = await registering.register(database, run, agent, lease.holder, places, prepared, trained, described)
         log.info("learner step succeeded", agent=agent.name, run=run.id.hex, adapter=str(name))
     await prune_checkpoints(database, agent, places)
 

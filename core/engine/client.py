@@ -2,14 +2,17 @@
 
 import io
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 from aiohttp.http_exceptions import HttpProcessingError
+from opentelemetry.trace import Span, SpanKind
 
+from core import tracing
 from core.domain.errors import (
     EngineBusyError,
     EngineError,
@@ -133,6 +136,15 @@ class EngineClient:
     async def _call(
         self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request as a span, which the engine's own spans continue."""
+        with _span(self.url, method, path, body) as span:
+            async with self._request(method, path, body, timeout, tracing.carry(span)) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout, trace: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request; what goes wrong becomes an error of ours, wherever in the answer it goes wrong."""
         data: bytes | io.BytesIO | None = None if body is None else orjson.dumps(body)
         if isinstance(data, bytes) and len(data) > LARGE_BYTES:
@@ -142,7 +154,7 @@ class EngineClient:
                 method,
                 self.url + path,
                 data=data,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **trace},
                 timeout=timeout,
             ) as response:
                 if response.status != 200:
@@ -173,6 +185,19 @@ def _is_completion(answer: Json) -> bool:
         return isinstance(answer["choices"][0]["message"], dict)
     except (KeyError, IndexError, TypeError):
         return False
+
+
+def _span(url: str, method: str, path: str, body: Json | None) -> AbstractContextManager[Span]:
+    if not tracing.is_on():
+        return tracing.NOTHING
+    address = urlsplit(url)
+    attributes: dict[str, str | int] = {"server.address": address.hostname or "", "url.path": path}
+    if address.port is not None:
+        attributes["server.port"] = address.port
+    if body is None or "messages" not in body:
+        return tracing.span_apart(f"{method} {path}", attributes, SpanKind.CLIENT)
+    named: dict[str, str | int] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": body["model"]}
+    return tracing.span_apart(f"chat {body['model']}", attributes | named, SpanKind.CLIENT)
 
 
 def _refusal(status: int, body: bytes) -> EngineError:

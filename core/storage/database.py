@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from core import tracing
+
 OPTIONS: dict[str, Any] = {
     "connect_args": {"prepare_threshold": 1, "connect_timeout": 5, "application_name": "nock"},
     "hide_parameters": True,  # an error's text would else carry what users wrote into the logs
@@ -44,12 +46,14 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Commit if the block ends, roll back if it raises. Never held across a model call."""
-        async with self._sessions.begin() as session:
-            yield session
+        with tracing.span_apart("transaction", {"db.system.name": "postgresql"}):
+            async with self._sessions.begin() as session:
+                yield session
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
         """The same for who only reads, and must see all of it as of one moment."""
-        async with self._sessions.begin() as session:
-            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            yield session
+        with tracing.span_apart("snapshot", {"db.system.name": "postgresql"}):
+            async with self._sessions.begin() as session:
+                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                yield session

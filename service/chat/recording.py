@@ -14,7 +14,6 @@ from core.storage.models import Agent
 from core.storage.repositories import conversations
 from core.storage.turn_log.connections import cursor_of
 from core.storage.turn_log.writing import Finished, write
-from service import metrics
 from service.chat.identity import Heads, Place, branch_off
 from service.gateway import Gateway
 
@@ -128,14 +127,3 @@ def _finished(
         logprobs=packed.logprobs,
         checksum=packed.checksum,
     )
-
-
-def count(agent: str, adapter: str, generation: Generation, timing: Timing) -> None:
-    """Count the turn, kept or not."""
-    usage = generation.token_usage()
-    metrics.TURNS.labels(agent, adapter, generation.finish_reason or TRUNCATED).inc()
-    metrics.TOKENS.labels(agent, "prompt").inc(usage["prompt_tokens"])
-    metrics.TOKENS.labels(agent, "completion").inc(usage["completion_tokens"])
-    metrics.ENGINE_SECONDS.labels(agent).observe(timing.engine)
-    if timing.first_token is not None:
-        metrics.FIRST_TOKEN_SECONDS.labels(agent).observe(timing.first_token)

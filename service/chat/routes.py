@@ -1,5 +1,6 @@
 """POST /v1/chat/completions, GET /v1/models and one of them, POST /chat."""
 
+import time
 from typing import Any
 
 import orjson
@@ -52,6 +53,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 )
 async def complete_chat(request: Request) -> Response:
     """Answer a conversation's next message as the agent, in OpenAI's format, streamed or not."""
+    arrived = time.monotonic()
     gateway: Gateway = request.app.state.gateway
     key = await key_of(gateway, request, Scope.CHAT, Scope.ADMIN)
     received = await request.body()
@@ -60,6 +62,7 @@ async def complete_chat(request: Request) -> Response:
     ask = Ask(
         model=body.model,
         messages=body.plain_messages(),
+        arrived=arrived,
         conversation=read_conversation_id(request.headers.get("X-Conversation-Id")) or body.conversation_id,
         end_user=body.end_user,
         tags=body.tags,
@@ -109,6 +112,7 @@ async def show_model(model: str, gateway: GatewayDep, key: AnyKeyDep) -> ModelCa
 @router.post("/chat", responses=ERRORS | {200: {"headers": DESCRIBED}})
 async def chat(body: ChatIn, request: Request, gateway: GatewayDep, key: ChatKeyDep, response: Response) -> ChatOut:
     """Say one message to an agent; the service keeps the history."""
+    arrived = time.monotonic()
     said: list[Message] = []
     user = body.user
     if body.conversation_id is not None:
@@ -119,7 +123,7 @@ async def chat(body: ChatIn, request: Request, gateway: GatewayDep, key: ChatKey
                 f"There is no conversation {body.conversation_id} with this agent.", code="conversation_not_found"
             )
     messages = [*said, {"role": "user", "content": body.message}]
-    ask = Ask(model=body.agent, messages=messages, conversation=body.conversation_id, end_user=user)
+    ask = Ask(body.agent, messages, arrived, conversation=body.conversation_id, end_user=user)
     turn = await service.open_turn(gateway, key, ask)
     if isinstance(turn, Repeated):
         reply = turn.turn.reply

@@ -17,7 +17,7 @@ from core.storage.models import Agent, Conversation, Turn
 from core.storage.repositories import adapters, conversations, turns
 from core.storage.repositories.rollouts import Route
 from service import metrics
-from service.chat import identity, recording
+from service.chat import identity, observing, recording
 from service.chat.generating import complete
 from service.chat.placing import find_place
 from service.gateway import Gateway
@@ -35,6 +35,8 @@ class Ask:
 
     model: str
     messages: list[Message]
+    arrived: float
+    """When, by the monotonic clock."""
     conversation: str | None = None
     end_user: str | None = None
     tags: dict[str, str] | None = None
@@ -54,6 +56,7 @@ class OpenTurn:
     heads: identity.Heads
     body: dict[str, Any]
     admission: Admission
+    arrived: float
     feedback_token: str | None
     """What lets the browser that gets the reply say how good it was."""
 
@@ -149,7 +152,8 @@ async def _find_place(
     adapter = place.adapter if place else (pinned_name or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)
-    return OpenTurn(turn_id, route, adapter, place, heads, _engine_body(route, adapter, ask), admission, token)
+    body = _engine_body(route, adapter, ask)
+    return observing.opened(OpenTurn(turn_id, route, adapter, place, heads, body, admission, ask.arrived, token))
 
 
 def _feedback_token(gateway: Gateway, agent: Agent, turn_id: UUID) -> str | None:
@@ -193,7 +197,7 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
         raw = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
         generation.add_answer(raw)
     except EngineError as error:
-        metrics.FAILED_TURNS.labels(turn.route.agent.name, error.code).inc()
+        observing.failed(turn, error.code)
         raise
     finally:
         await turn.admission.settle(generation.token_usage()["total_tokens"])
@@ -203,14 +207,14 @@ async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], Open
 
 async def record(gateway: Gateway, turn: OpenTurn, generation: Generation, timing: recording.Timing) -> OpenTurn:
     """Commit the turn; where another turn took its place first, it is a branch."""
-    recording.count(turn.route.agent.name, str(turn.adapter), generation, timing)
-    if turn.place is None:
-        return turn
-    with metrics.COMMIT_SECONDS.time():
-        place = await recording.commit(
-            gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
-        )
-    return replace(turn, place=place)
+    if turn.place is not None:
+        with metrics.COMMIT_SECONDS.time():
+            place = await recording.commit(
+                gateway, turn.id, turn.route.agent, turn.place, turn.heads, turn.body, generation, timing
+            )
+        turn = replace(turn, place=place)
+    observing.answered(turn, generation, timing)
+    return turn
 
 
 async def history(gateway: Gateway, key: Key, agent: str, conversation: str) -> tuple[list[Message], str | None]:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from core.domain.errors import EngineError, NockError
 from core.engine.generation import Generation
 from service import metrics
-from service.chat import presenting
+from service.chat import observing, presenting
 from service.chat.generating import stream
 from service.chat.presenting import Shown
 from service.chat.recording import Timing
@@ -51,7 +51,7 @@ class TurnStream:
             raise
         except Exception as error:
             if not sent:
-                metrics.FAILED_TURNS.labels(self._turn.route.agent.name, getattr(error, "code", "internal_error")).inc()
+                observing.failed(self._turn, getattr(error, "code", "internal_error"))
                 raise
             with suppress(Exception):  # the error that is told is the first one
                 await self._record()
@@ -95,16 +95,15 @@ class TurnStream:
 
     def _tell(self, error: Exception) -> bytes:
         """The failure in OpenAI's words, as the stream's last event."""
-        agent = self._turn.route.agent.name
         if isinstance(error, NockError):
             status, code, message = status_of(error), error.code, error.message
         else:
             if isinstance(error, DBAPIError):
-                log.error("turn not saved", turn=self._turn.public_id, **database_failure(error))
+                log.error("turn not saved", **database_failure(error))
             else:
-                log.error("stream failed", turn=self._turn.public_id, exc_info=error)
+                log.error("stream failed", exc_info=error)
             status, code, message = 500, "turn_not_saved", "The turn could not be saved, so it counts as not answered."
-        metrics.FAILED_TURNS.labels(agent, code).inc()
+        observing.failed(self._turn, code)
         return presenting.event(error_body("/v1/", status, code, message, None))
 
 
@@ -123,7 +122,8 @@ class EventStream(Response):
         sending = asyncio.create_task(self._send_all(send))
         hanging_up = asyncio.create_task(_wait_for_hang_up(receive))
         try:
-            await asyncio.wait({sending, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
+            with metrics.STREAMS_IN_FLIGHT.track_inprogress():
+                await asyncio.wait({sending, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             hanging_up.cancel()
             if not sending.done():

@@ -152,6 +152,7 @@ async def test_no_log_line_holds_what_people_say(
         answer = await gateway.chat.post("/v1/chat/completions", json=say("my secret pin is 4711", stream=stream))
         assert "turn" in answer.text or answer.status_code == 500
     assert "23514" in caplog.text
+    assert "turn_" in caplog.text
     assert "4711" not in caplog.text
 
 

@@ -40,7 +40,7 @@ def numbers(database: Database) -> Numbers:
 
 
 def gathered(numbers: Numbers) -> Gathering[Asked, int]:
-    return Gathering(numbers.read, kind=lambda asked: asked[0])
+    return Gathering("numbers", numbers.read, kind=lambda asked: asked[0])
 
 
 async def all_busy(gathering: Gathering[Asked, int]) -> list["asyncio.Task[int]"]:

@@ -114,8 +114,7 @@ async def test_without_postgres_the_other_metrics_are_exposed_all_the_same(
     await end_run(database, agent, RunState.SUCCEEDED, figures=LEARNED)
     await scrape(gateway)
     nowhere = connect("postgresql+psycopg://nobody@127.0.0.1:9/nowhere")
-    await learner_figures.refresh(Database(nowhere))
-    exposed = metrics.exposition().decode()
+    exposed = metrics.exposition(await learner_figures.look_up(Database(nowhere))).decode()
     assert read(exposed, "shop") == {}
     assert "nock_healthy_engines 1.0" in exposed
 

@@ -59,12 +59,20 @@ def test_only_gateway_and_workers_reach_the_engine(services: dict[str, dict[str,
         assert networks_of(services[engine]) == {"engine"}
 
 
-def test_only_the_gateway_has_a_port_and_the_other_networks_lead_nowhere(services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, service in services.items() if "ports" in service} == {"gateway"}
+def test_only_gateway_and_dashboard_have_a_port_and_the_other_networks_lead_nowhere(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    assert {name for name, service in services.items() if "ports" in service} == {"gateway", "grafana"}
     networks = load_compose()["networks"]
-    assert {name for name, network in networks.items() if network.get("internal")} == {"data", "engine"}
+    assert {name for name, network in networks.items() if network.get("internal")} == {"data", "engine", "watch"}
     on_the_edge = {name for name, service in services.items() if "edge" in networks_of(service)}
-    assert on_the_edge == {"gateway", "model-gpu", "model-cpu"}
+    assert on_the_edge == {"gateway", "grafana", "model-gpu", "model-cpu"}
+
+
+def test_who_watches_reaches_neither_the_data_nor_the_engines(services: dict[str, dict[str, Any]]) -> None:
+    assert networks_of(services["prometheus"]) == {"watch"}
+    assert networks_of(services["grafana"]) == {"watch", "edge"}
+    assert services["grafana"]["ports"] == ["127.0.0.1:3000:3000"]
 
 
 def test_the_gateway_listens_to_the_machine_itself_unless_told_otherwise(services: dict[str, dict[str, Any]]) -> None:
@@ -114,8 +122,8 @@ def test_processes_of_ours_may_gain_no_privileges(services: dict[str, dict[str, 
 
 
 def test_images_of_others_are_pinned(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("postgres", "redis"):
-        assert re.fullmatch(r"[a-z]+:\d+(\.\d+)*", services[name]["image"]), name
+    for name in ("postgres", "redis", "prometheus", "grafana"):
+        assert re.fullmatch(r"[a-z/]+:v?\d+(\.\d+)*", services[name]["image"]), name
 
 
 def test_every_named_volume_and_network_is_declared(services: dict[str, dict[str, Any]]) -> None:

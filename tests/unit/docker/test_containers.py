@@ -107,7 +107,7 @@ def test_the_module_that_a_command_runs_exists(service: str) -> None:
     if command[:2] in (["python", "-m"], ["python3", "-m"]) and not command[2].startswith("vllm."):
         assert importlib.util.find_spec(command[2]) is not None
     else:
-        assert service in ("postgres", "redis", "model-gpu", "model-cpu", "engine-gpu")
+        assert service in ("postgres", "redis", "prometheus", "grafana", "model-gpu", "model-cpu", "engine-gpu")
 
 
 def test_the_embedded_engine_takes_its_options() -> None:
