@@ -7,6 +7,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from core.logging import configure_logging
+from service import metric_files
 from service.app import create_app
 from service.leaving import LeavingInSteps
 from service.settings import GatewaySettings
@@ -35,10 +36,19 @@ def main() -> int:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             sys.stderr.write(f"NOCK_{name}: {problem['msg']}. See docs/settings.md.\n")
         return 2
-    several = settings.processes > 1
+    if settings.processes == 1:
+        serve(app, settings)
+    else:
+        with metric_files.shared_folder():
+            serve("service.__main__:make_app", settings)
+    return 0
+
+
+def serve(app: LeavingInSteps | str, settings: GatewaySettings) -> None:
+    """Until it is told to leave. Where there are several processes, `app` names what makes one in each."""
     uvicorn.run(
-        "service.__main__:make_app" if several else app,
-        factory=several,
+        app,
+        factory=isinstance(app, str),
         workers=settings.processes,
         host=settings.host,
         port=settings.port,
@@ -48,7 +58,6 @@ def main() -> int:
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
     )
-    return 0
 
 
 if __name__ == "__main__":
