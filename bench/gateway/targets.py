@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,25 +70,19 @@ def nock(
     program: str = "service",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Target]:
-    """So many gateways, on a port each, between which the clients are shared out."""
-    with ExitStack() as stack:
-        urls, held = [], list[psutil.Process]()
-        for number in range(processes):
-            place = folder / f"{name}-{number}"
-            place.mkdir(exist_ok=True)
-            url, tether = stack.enter_context(
-                servers.gateway_process(
-                    database_url,
-                    free_port(),
-                    place,
-                    engine_url=engine_url,
-                    program=program,
-                    more=environment,
-                )
-            )
-            urls.append(url + CHAT)
-            held += held_by(tether.pid)
-        yield Target(name, tuple(urls), rows.AGENT, tuple(held), key, named)
+    """A gateway of so many processes."""
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    running = servers.gateway_process(
+        database_url,
+        free_port(),
+        place,
+        engine_url=engine_url,
+        program=program,
+        more={"NOCK_PROCESSES": str(processes), **(environment or {})},
+    )
+    with running as (url, tether):
+        yield Target(name, (url + CHAT,), rows.AGENT, tuple(held_by(tether.pid)), key, named)
 
 
 def add_agent(database_url: str) -> str:

@@ -1,5 +1,6 @@
 """Give a turn its place: at once where that is plain to see, else by identity's rules under a lock."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from core.domain import ids
@@ -8,12 +9,44 @@ from core.domain.conversations import ConversationState, Grouping, Message
 from core.domain.episodes import Arm
 from core.domain.erasure import Named
 from core.erasure.tombstones import hash_of_name
+from core.storage.models import Turn
+from core.storage.repositories import adapters, conversations
 from core.storage.repositories.rollouts import Route
 from core.storage.turn_log.finding import Finding, Found, Sought
 from core.storage.turn_log.opening import Opening
 from service.chat.episodes import choose
-from service.chat.identity import Heads, Place, Speaker, check_name
+from service.chat.identity import Heads, Place, Speaker, check_name, find_or_open, take_place
 from service.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A turn that was answered before, and the version that spoke."""
+
+    turn: Turn
+    adapter: AdapterName
+
+
+async def place_turn(
+    gateway: Gateway,
+    route: Route,
+    speaker: Speaker,
+    heads: Heads,
+    messages: list[Message],
+    pinned: AdapterName | None,
+) -> Place | Repetition:
+    """Where the turn will stand, committed before the engine is asked; or the turn that it merely asks for again."""
+    if pinned is None and (place := await find_place(gateway, route, speaker, heads, messages)):
+        return place
+    async with gateway.database.transaction() as session:
+        pinned_id = None if pinned is None else (await adapters.get_version(session, pinned)).id
+        # Who pins a version wants to hear that version, though another has answered.
+        window = timedelta(seconds=0 if pinned else gateway.settings.retry_window_seconds)
+        found = await find_or_open(session, gateway.signer, speaker, heads, window)
+        if isinstance(found, Turn):
+            adapter_id = (await conversations.get_episode(session, found.episode_id)).adapter_id
+            return Repetition(found, (await adapters.names_of(session, [adapter_id]))[adapter_id])
+        return await take_place(session, found, messages, heads, route, pinned_id)
 
 
 async def find_place(

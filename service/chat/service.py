@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from core.storage.repositories.rollouts import Route
 from service import metrics
 from service.chat import identity, observing, recording
 from service.chat.generating import complete
-from service.chat.placing import find_place
+from service.chat.placing import Repetition, place_turn
 from service.gateway import Gateway
 from service.limits.admission import Admission
 
@@ -120,36 +120,29 @@ async def open_turn(gateway: Gateway, key: Key, ask: Ask) -> OpenTurn | Repeated
     admission = await gateway.limits.admit(key, route.agent, ask.end_user)
     turn = None
     try:
-        turn = await _find_place(gateway, key, ask, route, pinned_name, admission)
+        turn = await _place(gateway, key, ask, route, pinned_name, admission)
     finally:
         if not isinstance(turn, OpenTurn):
             await admission.settle(0)
     return turn
 
 
-async def _find_place(
-    gateway: Gateway, key: Key, ask: Ask, route: Route, pinned_name: AdapterName | None, admission: Admission
+async def _place(
+    gateway: Gateway, key: Key, ask: Ask, route: Route, pinned: AdapterName | None, admission: Admission
 ) -> OpenTurn | Repeated:
     agent = route.agent
     speaker = identity.Speaker(agent.id, key.id, storable(ask.end_user), ask.conversation, storable(ask.tags or {}))
     messages = storable(ask.messages)
     heads = identity.Heads.of(speaker, messages)
-    place: identity.Place | None = None
-    if ask.store and pinned_name is None:
-        place = await find_place(gateway, route, speaker, heads, messages)
-    if pinned_name is not None or (ask.store and place is None):
+    place = None
+    if ask.store:
+        place = await place_turn(gateway, route, speaker, heads, messages, pinned)
+    elif pinned is not None:
         async with gateway.database.transaction() as session:
-            pinned_id = None
-            if pinned_name is not None:
-                pinned_id = (await adapters.get_version(session, pinned_name)).id
-            if ask.store:
-                window = timedelta(seconds=0 if pinned_name else gateway.settings.retry_window_seconds)
-                found = await identity.find_or_open(session, gateway.signer, speaker, heads, window)
-                if isinstance(found, Turn):
-                    token = _feedback_token(gateway, agent, found.id)
-                    return Repeated(found, await _version_of(session, found), admission, token)
-                place = await identity.take_place(session, found, messages, heads, route, pinned_id)
-    adapter = place.adapter if place else (pinned_name or route.stable)
+            await adapters.get_version(session, pinned)
+    if isinstance(place, Repetition):
+        return Repeated(place.turn, place.adapter, admission, _feedback_token(gateway, agent, place.turn.id))
+    adapter = place.adapter if place else (pinned or route.stable)
     turn_id = ids.new_id()
     token = None if place is None else _feedback_token(gateway, agent, turn_id)
     body = _engine_body(route, adapter, ask)
@@ -160,12 +153,6 @@ def _feedback_token(gateway: Gateway, agent: Agent, turn_id: UUID) -> str | None
     if agent.browser_metric is None:
         return None
     return feedback_tokens.issue(gateway.signer, turn_id, agent.browser_metric, datetime.now(UTC))
-
-
-async def _version_of(session: Any, turn: Turn) -> AdapterName:
-    episodes = await conversations.list_episodes(session, turn.conversation_id)
-    adapter_id = next(episode.adapter_id for episode in episodes if episode.id == turn.episode_id)
-    return (await adapters.names_of(session, [adapter_id]))[adapter_id]
 
 
 def _engine_body(route: Route, adapter: AdapterName, ask: Ask) -> dict[str, Any]:
