@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from core.logging import configure_logging
 from service.app import create_app
 from service.capacity import Capacity
+from service.connections import BoundedConnection
 from service.settings import GatewaySettings
 
 KEEP_ALIVE_SECONDS = 75
@@ -59,6 +60,8 @@ def main() -> int:
         app,
         host=settings.host,
         port=settings.port,
+        http=BoundedConnection,
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

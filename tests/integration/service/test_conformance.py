@@ -49,6 +49,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "metric": "reward", "value": 1}
+"""What is no name of a thing, and yet has to make sense."""
+
 SHORT = settings(max_examples=12, derandomize=True)
 PHASES = [Phase.explicit, Phase.generate]
 """Without shrinking, which asks hundreds of times more: schemathesis prints the request."""
@@ -79,9 +82,12 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_description_names(
 def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[schemathesis.Case]:
     """Requests that fit the description, those that do besides name what there is, and those that do not fit."""
     own = {name: known[name] for name in re.findall(r"\{([a-z_]+)\}", operation.path)}
-    fitting = operation.as_strategy()
-    aimed = operation.as_strategy(path_parameters=own or None).map(lambda case: aim(case, known))
-    ways = [fitting, aimed]
+    named = operation.as_strategy(path_parameters=own or None)
+    ways = [
+        operation.as_strategy(),
+        named.map(lambda case: aim(case, known)),
+        named.map(lambda case: trim(case, known)),
+    ]
     if operation.body or list(operation.iter_parameters()):
         ways.append(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE, path_parameters=own or None))
     return st.one_of(ways)
@@ -91,4 +97,16 @@ def aim(case: schemathesis.Case, known: dict[str, str]) -> schemathesis.Case:
     """The same request, with what its body names replaced by things that there are."""
     if isinstance(case.body, dict):
         case.body |= {name: known[name] for name in case.body if name in known}
+    return case
+
+
+def trim(case: schemathesis.Case, known: dict[str, str]) -> schemathesis.Case:
+    """A request that is good: what it must hold, and of the rest what there is and whether it is a stream."""
+    schema = re.search(r"#/components/schemas/(\w+)", str(case.operation.definition.raw.get("requestBody")))
+    if schema and isinstance(case.body, dict):
+        fields = APP.openapi()["components"]["schemas"][schema[1]]
+        good = {name: value for name, value in (known | GOOD).items() if name in fields["properties"]}
+        case.body = {
+            name: case.body[name] for name in case.body if name in [*fields.get("required", ()), "stream"]
+        } | good
     return case
