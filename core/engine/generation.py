@@ -11,6 +11,9 @@ Json = dict[str, Any]
 TRUNCATED = "truncated"
 """The finish reason of a reply that the client or the engine broke off."""
 
+MOST_CALLS = 1024
+"""Tool calls of one reply; an engine that names a higher one is broken, and the places before it would fill memory."""
+
 
 @dataclass(slots=True)
 class Generation:
@@ -84,6 +87,8 @@ class Generation:
     def _add_call(self, delta: Json) -> None:
         """Tool calls come in pieces: the id and name first, the arguments letter by letter."""
         index = delta.get("index", 0)
+        if not 0 <= index < MOST_CALLS:
+            raise ValueError(f"tool call {index}")
         while len(self.tool_calls) <= index:
             self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call, function = self.tool_calls[index], delta.get("function") or {}
