@@ -63,31 +63,30 @@ async def test_events_may_have_any_shape_that_the_format_knows(
         assert await replies(gateway) == [("stop", WORDS)]
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        piece({"content": "x"}).replace(b"x", b"\xff"),
-        piece({"content": "x"}).replace(b"x", b"\x00"),
-        piece({"content": "x"}).replace(b'"x"', b'"\\ud800"'),
-        b"data:\n\n",
-        b"data: {}{}\n\n",
-        b"data: []\n\n",
-        b'data: {"choices": [7]}\n\n',
-        b'data: {"choices": 7}\n\n',
-        piece({"content": "x"}).replace(b'"x"', b"7"),
-        piece({"content": "x"}).replace(b"[120]", b'["a"]'),
-        piece({"content": "x"}).replace(b"[120]", b"[99999999999]"),
-        piece({"content": "x"}).replace(b"-1.0", b'"low"'),
-        piece({"content": "x"}).replace(b"-1.0", b"1e999"),
-        piece({"tool_calls": [{"index": 10**9}]}),
-        piece({"tool_calls": [{"index": -7}]}),
-        piece({"content": "x"}, "stop").replace(b'"stop"', b"7"),
-        b"data: " + b"[" * 100_000 + b"\n\n",
-        b"data: " + b"x" * 9_000_000,
-    ],
-    ids="utf8 nul surrogate empty two array choice choices text id large_id logprob infinite far_call negative_call "
-    "finish deep giant".split(),
-)
+X = piece({"content": "x"})
+BAD = {
+    "no UTF-8": X.replace(b"x", b"\xff"),
+    "a NUL": X.replace(b"x", b"\x00"),
+    "half a surrogate": X.replace(b'"x"', b'"\\ud800"'),
+    "no data": b"data:\n\n",
+    "two objects": b"data: {}{}\n\n",
+    "an array": b"data: []\n\n",
+    "a choice that is none": b'data: {"choices": [7]}\n\n',
+    "choices that are none": b'data: {"choices": 7}\n\n',
+    "a text that is none": X.replace(b'"x"', b"7", 1),
+    "an id that is none": X.replace(b"[120]", b'["a"]'),
+    "an id too large to keep": X.replace(b"[120]", b"[99999999999]"),
+    "a log-prob that is none": X.replace(b"-1.0", b'"low"'),
+    "an infinite log-prob": X.replace(b"-1.0", b"1e999"),
+    "the billionth tool call": piece({"tool_calls": [{"index": 10**9}]}),
+    "a tool call before the first": piece({"tool_calls": [{"index": -7}]}),
+    "a finish that is none": piece({"content": "x"}, "stop").replace(b'"stop"', b"7"),
+    "an abyss": b"data: " + b"[" * 100_000 + b"\n\n",
+    "a line without end": b"data: " + b"x" * 9_000_000,
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 async def test_what_is_no_stream_breaks_it_where_it_stands_and_keeps_what_came_before(
     start_gateway: StartGateway, bad: bytes
 ) -> None:
