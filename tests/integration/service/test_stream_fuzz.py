@@ -26,7 +26,7 @@ from tests.fixtures.rough_clients import ROUGH
 from tests.fixtures.scripted_engine import ScriptedEngine
 from tests.fixtures.waiting import eventually
 
-SHORT, LONG = 5, 400
+SHORT, LONG = 20, 400
 """Batches."""
 AT_ONCE = 30
 QUICKLY_SECONDS = 5.0
