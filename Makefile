@@ -7,7 +7,7 @@ GATEWAYS_VENV := .venv-gateways
 CLIENTS_VENV := .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up policy test test-vllm clients docs check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes
+.PHONY: help install up policy test test-vllm clients docs check format bench-engine bench-learner bench-chat bench-sample-efficiency bench-ablation bench-offline bench-late bench-offline-evidence bench-feedback bench-replay bench-sequential bench-bad-adapters bench-swap bench-gateway soak soak-outcomes soak-conformance soak-streams
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,3 +126,9 @@ bench-gateway: install $(GATEWAYS_VENV)/.installed ## What Nock adds to an engin
 
 soak-outcomes: install ## The outcomes' rules beside a slow model of them for thousands of steps, other ones each time
 	$(BIN)/python -m pytest -s --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_stateful.py
+
+soak-conformance: install ## Hundreds of requests at each operation: every answer is one that /openapi.json names
+	$(BIN)/python -m pytest --show-capture=no --timeout 0 --hypothesis-profile soak tests/integration/service/test_conformance.py
+
+soak-streams: install ## Thousands of rough clients at the stream: nothing hangs, leaks or is lost (SEED=… repeats one)
+	$(BIN)/python -m pytest -s --timeout 0 --hypothesis-profile soak tests/integration/service/test_stream_fuzz.py

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from core.logging import configure_logging
 from service import metric_files
 from service.app import create_app
+from service.connections import BoundedConnection
 from service.leaving import LeavingInSteps
 from service.settings import GatewaySettings
 
@@ -52,6 +53,8 @@ def serve(app: LeavingInSteps | str, settings: GatewaySettings) -> None:
         workers=settings.processes,
         host=settings.host,
         port=settings.port,
+        http=BoundedConnection,
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

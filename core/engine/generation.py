@@ -1,5 +1,6 @@
 """What an engine generated, put together from a whole answer or from the chunks of a stream."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ Json = dict[str, Any]
 
 TRUNCATED = "truncated"
 """The finish reason of a reply that the client or the engine broke off."""
+
+MOST_CALLS = 1024
+"""Tool calls of one reply; an engine that names a higher one is broken, and the places before it would fill memory."""
 
 
 @dataclass(slots=True)
@@ -29,12 +33,14 @@ class Generation:
         """Take a whole answer (`chat.completion`). Raises EngineError for what is none."""
         try:
             choice = answer["choices"][0]
+            ids, logprobs = _tokens(choice)
             self._add_message(choice["message"])
-            self._add_tokens(choice)
-            self.finish_reason = choice["finish_reason"]
+            self.completion_ids += ids
+            self.logprobs += logprobs
+            self.finish_reason = _text(choice["finish_reason"])
             self.prompt_ids = answer.get("prompt_token_ids") or []
             self.usage = _counts(answer.get("usage"))
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise EngineError("The engine answered something that is no chat completion.") from error
 
     def add_chunk(self, chunk: Json) -> None:
@@ -43,10 +49,13 @@ class Generation:
             self.prompt_ids = self.prompt_ids or chunk.get("prompt_token_ids") or []
             self.usage = _counts(chunk.get("usage")) or self.usage
             for choice in chunk.get("choices") or []:
+                ids, logprobs = _tokens(choice)  # before anything is taken: what breaks a stream is no part of its turn
+                finish = _text(choice.get("finish_reason") or "")
                 self._add_delta(choice.get("delta") or {})
-                self._add_tokens(choice)
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+                self.completion_ids += ids
+                self.logprobs += logprobs
+                self.finish_reason = finish or self.finish_reason
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise EngineError("The engine sent an event that is no part of a chat completion.") from error
 
     def message(self) -> Json:
@@ -66,8 +75,8 @@ class Generation:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def _add_message(self, message: Json) -> None:
-        self.content = message.get("content") or ""
-        self.reasoning = message.get("reasoning") or message.get("reasoning_content") or ""
+        self.content = _text(message.get("content") or "")
+        self.reasoning = _text(message.get("reasoning") or message.get("reasoning_content") or "")
         self.tool_calls = message.get("tool_calls") or []
 
     def _add_delta(self, delta: Json) -> None:
@@ -76,20 +85,31 @@ class Generation:
         for call in delta.get("tool_calls") or []:
             self._add_call(call)
 
-    def _add_tokens(self, choice: Mapping[str, Any]) -> None:
-        self.completion_ids += choice.get("token_ids") or []
-        heard = (choice.get("logprobs") or {}).get("content") or []
-        self.logprobs += [float(token["logprob"]) for token in heard]
-
     def _add_call(self, delta: Json) -> None:
         """Tool calls come in pieces: the id and name first, the arguments letter by letter."""
         index = delta.get("index", 0)
+        if not 0 <= index < MOST_CALLS:
+            raise ValueError(f"tool call {index}")
         while len(self.tool_calls) <= index:
             self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call, function = self.tool_calls[index], delta.get("function") or {}
         call["id"] = delta.get("id") or call["id"]
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _tokens(choice: Mapping[str, Any]) -> tuple[list[int], list[float]]:
+    """Ids and log-probs. Raises TypeError, ValueError or OverflowError for ids that cannot be kept."""
+    ids: list[int] = choice.get("token_ids") or []
+    array("i", ids)
+    heard = (choice.get("logprobs") or {}).get("content") or []
+    return ids, [float(token["logprob"]) for token in heard]
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"a text was expected, not {type(given).__name__}")
+    return given
 
 
 def _counts(usage: Json | None) -> Json | None:

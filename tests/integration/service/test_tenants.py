@@ -13,8 +13,7 @@ from fastapi.routing import APIRoute, _IncludedRouter
 from pydantic import SecretStr
 
 from core.domain.adapters import AdapterState
-from core.domain.ids import Prefix, new_id, public
-from core.domain.keys import Scope
+from core.domain.ids import new_id
 from core.settings import DatabaseSettings, EngineSettings, SecretSettings
 from core.storage.database import Database
 from core.storage.repositories import keys
@@ -22,6 +21,7 @@ from service.app import create_app
 from service.settings import GatewaySettings
 from tests.fixtures.builders import create_adapter, create_agent, create_key
 from tests.fixtures.gateway import RunningGateway, client
+from tests.fixtures.one_of_everything import SAY, make_one_of_everything
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 LISTS = {
@@ -34,7 +34,6 @@ LISTS = {
 }
 """What shows a key what is its own."""
 
-SAY = {"model": "demo", "messages": [{"role": "user", "content": "what only demo's tenant may read"}]}
 SECRET = re.compile("only demo's tenant|demo|belongs to us")
 """What stands in whatever belongs to the agent `demo`."""
 
@@ -75,33 +74,7 @@ async def agents(database: Database) -> None:
 
 @pytest.fixture
 async def tenants(gateway: RunningGateway, database: Database) -> Any:
-    turn = await gateway.chat.post(
-        "/v1/chat/completions", json=SAY | {"metadata": {"conversation_id": "belongs to us"}}
-    )
-    conversation, turn_id = turn.headers["X-Conversation-Id"], turn.headers["X-Turn-Id"]
-    feedback = await gateway.feedback.post("/feedback", json={"turn_id": turn_id, "value": 1})
-    _, mine = await create_key(database, agents=["demo"])
-    secret, _ = await create_key(database, Scope.FEEDBACK, agents=["demo"])
-    async with client(gateway.url, secret) as ours:
-        lost = await ours.post("/feedback", json={"conversation_id": "demo lost this", "value": 1})
-        letters = await ours.get("/feedback/dead-letters")
-    run = await gateway.admin.post("/admin/agents/demo/learn")
-    gone = await gateway.chat.post("/v1/chat/completions", json=SAY | {"user": "demo's user"})
-    erasure = await gateway.admin.delete(f"/conversations/{gone.headers['X-Conversation-Id']}")
-    assert [answer.status_code for answer in (turn, feedback, lost, run, erasure)] == [200, 201, 404, 202, 200]
-    known = {
-        "conversation_id": conversation,
-        "user": "demo's user",
-        "erasure_id": erasure.json()["erasure_id"],
-        "feedback_id": feedback.json()["feedback_id"],
-        "dead_letter_id": letters.json()["data"][0]["dead_letter_id"],
-        "agent": "demo",
-        "model": "demo",
-        "adapter": "demo@v1",
-        "run_id": run.json()["run_id"],
-        "key_id": public(Prefix.KEY, mine.id),
-        "turn_id": turn_id,
-    }
+    known = await make_one_of_everything(gateway, database)
     secret, _ = await create_key(database, agents=["other"])
     async with client(gateway.url, secret) as stranger:
         yield Tenants(known, await bad_secrets(database), stranger)
