@@ -22,7 +22,7 @@ import pytest
 from docs_site.reference import document
 from nock_client import AsyncNock, Nock, calls
 from nock_client.call import Call
-from nock_client.shapes import AgentFields, Outcome
+from nock_client.shapes import AgentFields, KeyFields, Limits, Outcome
 from nock_client.shapes.page import Page
 
 DOCUMENT = document()
@@ -130,7 +130,10 @@ def test_a_call_reads_what_its_route_answers(name: str) -> None:
     compare(answer, ok["content"]["application/json"]["schema"], name)
 
 
-@pytest.mark.parametrize(("fields", "schema"), [(AgentFields, "AgentChange"), (Outcome, "FeedbackIn")])
+@pytest.mark.parametrize(
+    ("fields", "schema"),
+    [(AgentFields, "AgentChange"), (KeyFields, "KeyChange"), (Limits, "LimitsIn"), (Outcome, "FeedbackIn")],
+)
 def test_what_is_sent_has_the_fields_that_are_taken(fields: type, schema: str) -> None:
     compare(fields, SCHEMAS[schema], schema)
 
