@@ -28,7 +28,7 @@ def document() -> Json:
     app = create_app(
         GatewaySettings(),
         DatabaseSettings(database_url="unused"),
-        EngineSettings(engine_urls="unused"),
+        EngineSettings(engine_urls="http://unused:8000"),
         SecretSettings(secret=SecretStr("a" * 32)),
     )
     return app.openapi()

@@ -89,6 +89,7 @@ class Nock:
     retry_dead_letter = _sending(calls.retry_dead_letter)
 
     models = _sending(calls.models)
+    model = _sending(calls.model)
     conversation = _sending(calls.conversation)
     close_conversation = _sending(calls.close_conversation)
 
@@ -122,4 +123,8 @@ class Nock:
 
     keys = _sending(calls.keys)
     create_key = _sending(calls.create_key)
+    change_key = _sending(calls.change_key)
+    rotate_key = _sending(calls.rotate_key)
     revoke_key = _sending(calls.revoke_key)
+
+    audit = _sending(calls.audit)

@@ -70,7 +70,7 @@ STREAMS_IN_FLIGHT = Gauge(
 FEEDBACK = Counter("nock_feedback_total", "Outcomes by answer.", ["status"], registry=REGISTRY)
 LIMITED_REQUESTS = Counter(
     "nock_limited_requests_total",
-    "Requests refused by a limit of their key or end user; outcomes have no agent here.",
+    "Requests refused by a limit of their key or end user; outcomes count under the agent other.",
     ["agent", "limit"],
     registry=REGISTRY,
 )

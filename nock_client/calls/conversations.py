@@ -1,12 +1,17 @@
 """Look at what was said, and say that no more will come."""
 
 from nock_client.call import Call, get, given, part
-from nock_client.shapes import Conversation, ModelList
+from nock_client.shapes import Conversation, ModelCard, ModelList
 
 
 def models() -> Call[ModelList]:
     """The agents that this key may talk to."""
     return get("/v1/models")
+
+
+def model(model: str) -> Call[ModelCard]:
+    """One of them."""
+    return get(f"/v1/models/{part(model)}")
 
 
 def conversation(conversation_id: str, *, agent: str | None = None, tokens: bool | None = None) -> Call[Conversation]:

@@ -3,6 +3,7 @@
 from typing import Any, Literal, NotRequired, Required, TypedDict
 
 from nock_client.shapes.erasures import Policy
+from nock_client.shapes.limits import Limits
 
 Kind = Literal["float", "boolean", "comment", "demonstration"]
 Combine = Literal["mean", "sum", "last", "max"]
@@ -72,6 +73,7 @@ class AgentFields(TypedDict, total=False):
     browser_metric: str | None
     erasure: Policy | None
     retention_days: float | None
+    limits: Limits | None
     suite: list[Prompt] | None
 
 
@@ -90,6 +92,7 @@ class Agent(TypedDict):
     browser_metric: str | None
     erasure: Policy
     retention_days: float | None
+    limits: dict[str, int]
     suite: list[dict[str, Any]]
     created_at: str
     updated_at: str

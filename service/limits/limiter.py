@@ -13,6 +13,7 @@ from service.limits.admission import UNCOUNTED, Admission
 from service.limits.counting import Counting, CountingUnavailableError, Reading
 from service.limits.headers import headers_of
 from service.limits.meters import Kind, Meter, of_outcomes, of_turn
+from service.shown_versions import SHOWN
 
 SENTENCES = {
     Kind.REQUESTS: "{limit} requests a minute are allowed for this {whose}.",
@@ -80,7 +81,7 @@ class Limiter:
 
 def _refusal(agent: str, readings: Sequence[Reading], tightest: Reading) -> LimitReachedError:
     meter = tightest.meter
-    metrics.LIMITED_REQUESTS.labels(agent, f"{meter.whose}_{meter.field}").inc()
+    metrics.LIMITED_REQUESTS.labels(SHOWN.agent(agent), f"{meter.whose}_{meter.field}").inc()
     return LimitReachedError(
         SENTENCES[meter.kind].format(limit=meter.limit, whose=WHOSE[meter.whose]),
         code="insufficient_quota" if meter.kind is Kind.BUDGET else None,

@@ -223,3 +223,20 @@ async def test_a_key_is_made_and_revoked(gateway: RunningGateway, connect: Conne
         assert made["secret"].startswith("nk_")
         assert made["key_id"] in [key["key_id"] async for key in nock.every(calls.keys())]
         assert (await nock.revoke_key(made["key_id"]))["revoked_at"]
+
+
+async def test_a_key_is_limited_changed_and_rotated_and_the_log_has_it(
+    gateway: RunningGateway, connect: Connect
+) -> None:
+    async with connect(gateway.url, gateway.keys.admin) as nock:
+        made = await nock.create_key(scopes=["chat"], agents=["demo"], name="shop", limits={"tokens_per_day": 900})
+        assert (made["limits"], made["old_valid_until"]) == ({"tokens_per_day": 900}, None)
+        changed = await nock.change_key(made["key_id"], name=None, limits=None)
+        assert (changed["name"], changed["limits"]) == (None, {})
+        rotated = await nock.rotate_key(made["key_id"], grace_seconds=60)
+        assert rotated["old_valid_until"]
+        acts = [act async for act in nock.every(calls.audit(agent="demo", limit=2)) if act["subject"] == made["key_id"]]
+        assert [act["action"] for act in acts] == ["key.rotate", "key.change", "key.create"]
+    for secret in (made["secret"], rotated["secret"]):
+        async with connect(gateway.url, secret) as nock:
+            assert (await nock.model("demo"))["id"] == "demo"

@@ -236,6 +236,8 @@ async def test_outcomes_count_as_requests_and_a_batch_by_its_entries(
     assert (await holder.post("/feedback", json=entry)).status_code == 404
     refused = await holder.post("/feedback", json=entry)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    told = (await counting.nobody.get("/metrics")).text
+    assert 'nock_limited_requests_total{agent="other",limit="key_requests_per_minute"}' in told
     never = await holder.post("/feedback/batch", json={"entries": [entry] * 6})
     assert (never.status_code, never.json()["error"]["code"]) == (422, "batch_over_limit")
     async with database.transaction() as session:

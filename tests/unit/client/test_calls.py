@@ -22,7 +22,7 @@ import pytest
 from docs_site.reference import document
 from nock_client import AsyncNock, Nock, calls
 from nock_client.call import Call
-from nock_client.shapes import AgentFields, Outcome
+from nock_client.shapes import AgentFields, KeyFields, Limits, Outcome
 from nock_client.shapes.page import Page
 
 DOCUMENT = document()
@@ -130,7 +130,10 @@ def test_a_call_reads_what_its_route_answers(name: str) -> None:
     compare(answer, ok["content"]["application/json"]["schema"], name)
 
 
-@pytest.mark.parametrize(("fields", "schema"), [(AgentFields, "AgentChange"), (Outcome, "FeedbackIn")])
+@pytest.mark.parametrize(
+    ("fields", "schema"),
+    [(AgentFields, "AgentChange"), (KeyFields, "KeyChange"), (Limits, "LimitsIn"), (Outcome, "FeedbackIn")],
+)
 def test_what_is_sent_has_the_fields_that_are_taken(fields: type, schema: str) -> None:
     compare(fields, SCHEMAS[schema], schema)
 
@@ -205,3 +208,12 @@ def compare_fields(annotation: Any, schema: dict[str, Any], where: str) -> None:
     for name, described in documented.items():
         if not (shape.__name__ == "Lineage" and name == "data"):
             compare(hints[name], described, f"{where}.{name}")
+
+
+def test_what_is_taken_away_from_a_key_is_sent_and_what_is_not_named_stays() -> None:
+    call = calls.change_key("key_1", name=None, limits={"requests_per_minute": 5})
+    assert call.body == {"name": None, "limits": {"requests_per_minute": 5}}
+
+
+def test_a_rotation_is_not_sent_twice_since_the_second_would_end_the_first_ones_grace() -> None:
+    assert not calls.rotate_key("key_1").repeatable
