@@ -1,12 +1,12 @@
 """One look at a trial: what rows of any stage come to."""
 
 import random
+from uuid import UUID
 
 import pytest
 
 from core.domain.episodes import Arm
 from core.domain.gates import Gates, Measure
-from core.domain.ids import new_id
 from core.domain.routing import draw
 from core.domain.sequential.verdict import Decision
 from core.storage.models import Canary, CanaryUnit
@@ -20,7 +20,8 @@ def seen(weight: float, *, tried: float, stable: float, conversations: int, told
     """After so many conversations at that share, solved with these chances; the canary's are told of with `told`."""
     chance = random.Random(5)
     demands = Gates.from_json(gates)
-    canary = Canary(id=new_id(), gates=demands.to_json(), measures=[RETURN.to_json()], weight=weight)
+    # The draws hang on the id, and now and then equal versions look unequal.
+    canary = Canary(id=UUID(int=5), gates=demands.to_json(), measures=[RETURN.to_json()], weight=weight)
     rows = []
     for ordinal in range(conversations):
         drawn = draw(str(ordinal), agent=canary.id, canary=canary.id, weight=weight, holdout=0.0)
