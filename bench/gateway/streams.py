@@ -19,6 +19,8 @@ from bench.gateway.engine import AT_ONCE
 from bench.gateway.stack import running
 from bench.gateway.targets import Target
 
+ROOMY = {"NOCK_ENGINE_CONCURRENCY": "4096", "NOCK_MOST_REQUESTS": "4096"}
+"""More than the defaults let in at once, which answer 503 beyond 256 an engine and 1,024 a gateway."""
 RESULT = Path(__file__).parents[1] / "results" / "gateway_streams.json"
 SLOW_READERS = 4
 LONG = 2 * AT_ONCE
@@ -33,7 +35,9 @@ def many(streams: int, pause: float, tokens: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nock-bench-") as name, running(Path(name), pause=pause) as ground:
         load = [f"--in-flight={streams}", "--seconds=0", "--stream", f"--tokens={tokens}"]
         found["direct"] = run(targets.direct(ground.engine_url), load)
-        with targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key) as target:
+        with targets.nock(
+            ground.folder, ground.database_url, ground.engine_url, ground.key, environment=ROOMY
+        ) as target:
             found["nock"] = measure(target, load, ground.bystanders)
             found["nock"]["resident_mb"] = target.processes[0].memory_info().rss / 2**20
     return found
@@ -45,7 +49,7 @@ def beside_slow_readers(rounds: int, pause: float) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="nock-bench-") as name,
         running(Path(name), pause=pause) as ground,
-        targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key) as target,
+        targets.nock(ground.folder, ground.database_url, ground.engine_url, ground.key, environment=ROOMY) as target,
     ):
         load = ["--in-flight=16", "--seconds=5", "--stream", "--tokens=50"]
         run(target, load)
