@@ -149,11 +149,11 @@ async def test_no_log_line_holds_what_people_say(
     async with database.transaction() as session:
         await session.execute(text("ALTER TABLE turns ADD CONSTRAINT never CHECK (index < 0)"))
     for stream in (False, True):
-        answer = await gateway.chat.post("/v1/chat/completions", json=say("my secret pin is 4711", stream=stream))
+        answer = await gateway.chat.post("/v1/chat/completions", json=say("my secret pin is xylophone", stream=stream))
         assert "turn" in answer.text or answer.status_code == 500
     assert "23514" in caplog.text
     assert "turn_" in caplog.text
-    assert "4711" not in caplog.text
+    assert "xylophone" not in caplog.text
 
 
 async def test_a_client_that_hangs_up_during_the_commit_loses_no_turn(

@@ -19,12 +19,12 @@ from tests.integration.worker.test_celery import running
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CARRIED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
-SECRET = "my secret pin is 4711"
+SECRET = "my secret pin is xylophone"
 WORKER = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--queues", "cpu", "--pool", "solo"]
 
 
 def say(text: str, **more: object) -> dict[str, object]:
-    return {"model": "demo", "messages": [{"role": "user", "content": text}], "user": "alice4711", **more}
+    return {"model": "demo", "messages": [{"role": "user", "content": text}], "user": "alice-xylophone", **more}
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ async def test_a_turn_and_its_outcome_are_one_tree(
     assert (attributes["nock.agent"], attributes["nock.adapter"]) == ("demo", "demo@base")
     assert attributes["gen_ai.usage.output_tokens"] > 0
     assert attributes["http.response.status_code"] == 200
-    assert b"4711" not in collector.raw
+    assert b"xylophone" not in collector.raw
 
 
 async def test_turns_that_share_a_commit_are_linked_to_it(traced: RunningGateway, collector: Collector) -> None:
@@ -111,7 +111,7 @@ async def test_a_failure_is_told_by_its_kind_alone(
     await collector.wait_for(lambda: sum(span.name == "chat demo" for span in collector.spans) == 2)
     told = {(span.name, span.attributes.get("error.type")) for span in collector.spans if span.failed}
     assert {("chat tiny", "engine_refused"), ("chat tiny", "engine_failed"), ("chat demo", "502")} == told
-    assert b"4711" not in collector.raw
+    assert b"xylophone" not in collector.raw
     assert b"600" not in collector.raw  # a word of the engine's own sentence
 
 
@@ -137,9 +137,9 @@ async def test_looking_at_a_gateways_health_leaves_no_trace(collector: Collector
 
 
 async def test_a_path_that_names_somebody_is_told_by_its_route(collector: Collector, traced: RunningGateway) -> None:
-    await traced.admin.delete("/users/alice4711?agent=demo")
+    await traced.admin.delete("/users/alice-xylophone?agent=demo")
     await collector.wait_for(lambda: any("users" in span.name for span in collector.spans))
-    assert b"4711" not in collector.raw
+    assert b"xylophone" not in collector.raw
 
 
 async def test_a_task_goes_on_with_the_trace_of_who_asked_for_it(

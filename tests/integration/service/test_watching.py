@@ -198,10 +198,10 @@ async def test_lines_of_a_turn_name_it_and_hold_nothing_that_was_said(
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
     )
     monkeypatch.setattr(observing, "log", told)
-    secret = "my secret pin is 4711"
+    secret = "my secret pin is xylophone"
     whole = await gateway.chat.post("/v1/chat/completions", json=say(secret))
     scripted_engine.fault = "cut"
-    await gateway.chat.post("/v1/chat/completions", json=say(secret, stream=True, user="alice4711"))
+    await gateway.chat.post("/v1/chat/completions", json=say(secret, stream=True, user="alice-xylophone"))
     answered, truncated, failed = lines
     assert (answered["event"], answered["turn"]) == ("turn answered", whole.headers["X-Turn-Id"])
     assert answered["conversation"] == whole.headers["X-Conversation-Id"]
@@ -213,5 +213,5 @@ async def test_lines_of_a_turn_name_it_and_hold_nothing_that_was_said(
         "engine_failed",
     )
     assert failed["turn"] == truncated["turn"] != answered["turn"]
-    assert "4711" not in str(lines)
-    assert "4711" not in (await gateway.nobody.get("/metrics")).text
+    assert "xylophone" not in str(lines)
+    assert "xylophone" not in (await gateway.nobody.get("/metrics")).text
