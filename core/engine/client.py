@@ -1,15 +1,13 @@
 """One engine: its health, its models, its adapters, its chat completions. Knows vLLM's dialect and no database."""
 
-import io
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
-from aiohttp.http_exceptions import HttpProcessingError
 from opentelemetry.trace import Span, SpanKind
 
 from core import tracing
@@ -18,19 +16,15 @@ from core.domain.errors import (
     EngineError,
     EngineRefusedError,
     EngineSilentError,
-    EngineTimeoutError,
-    EngineUnavailableError,
 )
+from core.engine.connection import Connection
+from core.engine.connections import Connections
+from core.engine.lines import Lines
 from core.settings import EngineSettings
 
 Json = dict[str, Any]
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
-"""The longest line of a stream: one event with a long prompt's token ids."""
-
-
-LARGE_BYTES = 1024 * 1024
-"""A larger request is sent piece by piece, so that other requests go on meanwhile."""
+CHAT = "/v1/chat/completions"
 
 
 class AdapterNotLoadedError(EngineError):
@@ -51,41 +45,45 @@ class EngineModels:
 class EngineClient:
     """Speaks to the engine at one address."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
+    def __init__(self, url: str, settings: EngineSettings) -> None:
         self.url = url
         self.reply_seconds = settings.engine_timeout_seconds
         self.load_seconds = settings.engine_load_seconds
         self.silence_seconds = settings.engine_silence_seconds
-        self._session = session
-        self._connect_seconds = settings.engine_connect_seconds
-        self._load = aiohttp.ClientTimeout(total=self.load_seconds, sock_connect=self._connect_seconds)
-        self._check = aiohttp.ClientTimeout(total=self._connect_seconds)
+        self._check_seconds = settings.engine_connect_seconds
+        self._connections = Connections(url, settings.engine_connect_seconds)
+        self._replying: set[Connection] = set()
+        """Where a whole reply is awaited: nothing comes of one before its end, so only health tells that none will."""
+
+    def close(self) -> None:
+        """Close what is idle; what is under way may end."""
+        self._connections.close()
 
     async def is_healthy(self) -> bool:
         try:
-            async with self._call("GET", "/health", None, self._check):
-                return True
+            await self._ask("GET", "/health", None, self._check_seconds)
         except EngineError:
             return False
+        return True
 
     async def models(self) -> EngineModels:
         """The base model and the adapters that are loaded now."""
-        async with self._call("GET", "/v1/models", None, self._check) as response:
-            try:
-                cards = orjson.loads(await response.read())["data"]
-                base = next(card for card in cards if not card.get("parent"))
-                adapters = {card["id"]: card.get("root") or "" for card in cards if card.get("parent")}
-                return EngineModels(base["id"], base.get("max_model_len"), adapters)
-            except (KeyError, TypeError, AttributeError, StopIteration, orjson.JSONDecodeError) as error:
-                raise EngineError("The engine's list of models is not one.") from error
+        answer = await self._ask("GET", "/v1/models", None, self._check_seconds)
+        try:
+            cards = orjson.loads(answer)["data"]
+            base = next(card for card in cards if not card.get("parent"))
+            adapters = {card["id"]: card.get("root") or "" for card in cards if card.get("parent")}
+            return EngineModels(base["id"], base.get("max_model_len"), adapters)
+        except (KeyError, TypeError, AttributeError, StopIteration, orjson.JSONDecodeError) as error:
+            raise EngineError("The engine's list of models is not one.") from error
 
     async def load_adapter(self, name: str, path: str) -> None:
         """Load a version under its own name; one that is there already is fine, for a version never changes."""
         if name in (await self.models()).adapters:
             return
         try:
-            async with self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, self._load):
-                pass
+            wanted = {"lora_name": name, "lora_path": path}
+            await self._ask("POST", "/v1/load_lora_adapter", wanted, self.load_seconds)
         except EngineError:
             if name not in (await self.models()).adapters:  # else somebody else loaded it in between
                 raise
@@ -93,81 +91,89 @@ class EngineClient:
     async def unload_adapter(self, name: str) -> None:
         """Unload a version; one that is not there is fine."""
         try:
-            async with self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, self._load):
-                pass
+            await self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, self.load_seconds)
         except EngineError:
             if name in (await self.models()).adapters:
                 raise
 
     async def complete(self, body: Json, seconds: float | None = None) -> Json:
         """One chat completion, whole, within so many seconds (else within the time that one reply may take)."""
-        limit = aiohttp.ClientTimeout(total=seconds or self.reply_seconds, sock_connect=self._connect_seconds)
-        async with self._call("POST", "/v1/chat/completions", body, limit) as response:
-            answer = _object(await response.read(), "something")
-            if not _is_completion(answer):
-                raise EngineError("The engine answered something that is no chat completion.")
-            return answer
+        answer = _object(await self._ask("POST", CHAT, body, seconds or self.reply_seconds), "something")
+        if not _is_completion(answer):
+            raise EngineError("The engine answered something that is no chat completion.")
+        return answer
 
     async def stream(self, body: Json, seconds: float | None = None) -> AsyncGenerator[Json, None]:
         """The chunks of one chat completion, as they come. Closing the iterator cancels the engine's work.
 
         The last of them comes within so many seconds; a pause of `silence_seconds` raises EngineSilentError.
         """
-        limit = aiohttp.ClientTimeout(
-            total=seconds or self.reply_seconds, sock_connect=self._connect_seconds, sock_read=self.silence_seconds
-        )
-        finished = False
-        async with self._call("POST", "/v1/chat/completions", body | {"stream": True}, limit) as response:
-            while line := await response.content.readline(max_line_length=MAX_EVENT_BYTES):
-                if not line.startswith(b"data:"):
-                    continue
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    finished = True
-                    break
-                chunk = _object(data, "an event")
-                if chunk.get("error"):
-                    raise EngineError(f"The engine broke off: {_message(chunk)}")
-                yield chunk
-        if not finished:
-            raise EngineError("The engine closed the stream before its end.")
+        body = body | {"stream": True}
+        with _span(self.url, "POST", CHAT, body) as span:
+            connection = await self._send(
+                "POST", CHAT, body, span, seconds or self.reply_seconds, silence=self.silence_seconds
+            )
+            is_finished = False
+            try:
+                await connection.head()
+                if connection.status != 200:
+                    raise _refusal(connection.status, await connection.whole())
+                async for data in _events(connection):
+                    if data == b"[DONE]":
+                        is_finished = True
+                        return
+                    chunk = _object(data, "an event")
+                    if chunk.get("error"):
+                        raise EngineError(f"The engine broke off: {_message(chunk)}")
+                    yield chunk
+                raise EngineError("The engine closed the stream before its end.")
+            finally:
+                self._connections.give_back(connection, was_read=is_finished)
 
-    @asynccontextmanager
-    async def _call(
-        self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request as a span, which the engine's own spans continue."""
+    def give_up_replies(self) -> None:
+        """Whoever waits for a whole reply waits in vain: raises EngineSilentError there."""
+        for connection in list(self._replying):
+            connection.fail(EngineSilentError("The engine answers no longer."))
+
+    async def _ask(self, method: str, path: str, body: Json | None, seconds: float) -> bytes:
+        """The whole answer to one request."""
         with _span(self.url, method, path, body) as span:
-            async with self._request(method, path, body, timeout, tracing.carry(span)) as response:
-                yield response
+            connection = await self._send(method, path, body, span, seconds)
+            if path == CHAT:
+                self._replying.add(connection)
+            try:
+                answer = await connection.whole()
+            finally:
+                self._replying.discard(connection)
+                self._connections.give_back(connection)
+            if connection.status != 200:
+                raise _refusal(connection.status, answer)
+            return answer
 
-    @asynccontextmanager
-    async def _request(
-        self, method: str, path: str, body: Json | None, timeout: aiohttp.ClientTimeout, trace: dict[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request; what goes wrong becomes an error of ours, wherever in the answer it goes wrong."""
-        data: bytes | io.BytesIO | None = None if body is None else orjson.dumps(body)
-        if isinstance(data, bytes) and len(data) > LARGE_BYTES:
-            data = io.BytesIO(data)
-        try:
-            async with self._session.request(
-                method,
-                self.url + path,
-                data=data,
-                headers={"Content-Type": "application/json", **trace},
-                timeout=timeout,
-            ) as response:
-                if response.status != 200:
-                    raise _refusal(response.status, await response.read())
-                yield response
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise EngineUnavailableError("The engine does not answer.") from error
-        except aiohttp.SocketTimeoutError as error:
-            raise EngineSilentError("The engine has said nothing for too long.") from error
-        except TimeoutError as error:
-            raise EngineTimeoutError("The engine took too long.") from error
-        except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
-            raise EngineError("The engine broke the connection.") from error
+    async def _send(
+        self, method: str, path: str, body: Json | None, span: Span, seconds: float, silence: float | None = None
+    ) -> Connection:
+        """One request, within whose span the engine's own spans are."""
+        data = b"" if body is None else orjson.dumps(body)
+        head = self._head(method, path, len(data), tracing.carry(span))
+        return await self._connections.send([head, data], asyncio.get_running_loop().time() + seconds, silence)
+
+    def _head(self, method: str, path: str, length: int, trace: Mapping[str, str]) -> bytes:
+        address = urlsplit(self.url)
+        fields = {"Host": address.netloc, "Content-Type": "application/json", "Content-Length": str(length), **trace}
+        lines = [f"{method} {address.path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def _events(connection: Connection) -> AsyncGenerator[bytes, None]:
+    """The data of each server-sent event; the format's other fields say nothing to us."""
+    lines = Lines()
+    while data := await connection.more():
+        for line in lines.add(data):
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+    if (line := lines.rest()).startswith(b"data:"):
+        yield line[5:].strip()
 
 
 def _object(text: bytes, what: str) -> Json:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import aiohttp
 import structlog
 
 from core.domain.errors import BaseModelNotServedError, EngineUnavailableError
@@ -17,9 +16,6 @@ from core.settings import EngineSettings
 
 log = structlog.get_logger()
 
-KEEP_ALIVE_SECONDS = 2.0
-"""How long an idle connection is kept. vLLM closes one after 5 s: a request sent on it at that moment would fail."""
-
 
 class EnginePool:
     """The engines of a deployment, grouped by the base model that each reports.
@@ -27,11 +23,10 @@ class EnginePool:
     Each has `room` for so many versions, and takes `reply_seconds` for one reply at most.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self.engines: list[PooledEngine] = []
         self.room = settings.engine_room
         self.reply_seconds = settings.engine_timeout_seconds
-        self._session = session
         self._settings = settings
         self._discovery = Discovery(settings.sources)
 
@@ -40,12 +35,16 @@ class EnginePool:
         urls = await self._discovery.find()
         known = {engine.url: engine for engine in self.engines}
         self.engines = [known[url] if url in known else self._pooled(url) for url in urls]
+        for url in known.keys() - set(urls):
+            known[url].client.close()
+            log.info("engine gone", engine=url)
         if known:
-            for url in known.keys() ^ set(urls):
-                log.info("engine gone" if url in known else "engine found", engine=url)
+            for url in urls:
+                if url not in known:
+                    log.info("engine found", engine=url)
 
     def _pooled(self, url: str) -> PooledEngine:
-        client = EngineClient(url, self._session, self._settings)
+        client = EngineClient(url, self._settings)
         return PooledEngine(client, self._settings.engine_concurrency)
 
     async def refresh(self) -> None:
@@ -90,14 +89,10 @@ def in_order(engines: Sequence[PooledEngine], conversation: UUID | None) -> list
 @asynccontextmanager
 async def open_pool(settings: EngineSettings) -> AsyncIterator[EnginePool]:
     """A pool with its connections, which close with the block."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=2**16,
-        max_line_size=2**16,
-        auto_decompress=False,
-    ) as session:
-        pool = EnginePool(session, settings)
-        await pool.discover()
+    pool = EnginePool(settings)
+    await pool.discover()
+    try:
         yield pool
+    finally:
+        for engine in pool.engines:
+            engine.client.close()

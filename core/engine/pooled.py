@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,7 +13,6 @@ from core.domain.errors import (
     EngineBusyError,
     EngineError,
     EngineRefusedError,
-    EngineSilentError,
     EngineUnavailableError,
     OverloadedError,
 )
@@ -45,8 +44,6 @@ class PooledEngine:
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever brings a version in for a request: those who need the same one wait for it."""
     _seen_healthy: float = field(default_factory=time.monotonic)
-    _waiting: set[asyncio.Timeout] = field(default_factory=set)
-    """Who waits for a whole reply: nothing comes of one before its end, so only health tells that none will."""
 
     @property
     def url(self) -> str:
@@ -82,8 +79,7 @@ class PooledEngine:
         if self.models is not None:
             self._seen_healthy = now
         elif now - self._seen_healthy > self.client.silence_seconds:
-            for patience in self._waiting:
-                patience.reschedule(asyncio.get_running_loop().time())
+            self.client.give_up_replies()
 
     async def try_again(self) -> None:
         """The trial of an open circuit, where it is due: one token, so that no client's request has to find out."""
@@ -100,23 +96,21 @@ class PooledEngine:
 
     async def complete(self, body: Json, seconds: float) -> Json:
         """One whole reply, within so many seconds. Raises EngineSilentError once the engine seems dead."""
-        with self._taken():
-            patience = asyncio.timeout(None)
-            try:
-                async with patience:
-                    self._waiting.add(patience)
-                    return await self.client.complete(body, seconds)
-            except TimeoutError as error:
-                raise EngineSilentError("The engine answers no longer.") from error
-            finally:
-                self._waiting.discard(patience)
+        self._take()
+        try:
+            return await self.client.complete(body, seconds)
+        finally:
+            self.in_flight -= 1
 
     async def stream(self, body: Json, seconds: float) -> AsyncGenerator[Json, None]:
         """The chunks of one reply, the last of them within so many seconds."""
-        with self._taken():
+        self._take()
+        try:
             async with aclosing(self.client.stream(body, seconds)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+        finally:
+            self.in_flight -= 1
 
     def note(self, error: EngineError, adapter: str) -> None:
         """A request failed here: remember what that says of the engine."""
@@ -133,13 +127,8 @@ class PooledEngine:
                 if self.circuit.is_open and not was_open:
                     log.error("engine keeps failing", engine=self.url, why=error.message)
 
-    @contextmanager
-    def _taken(self) -> Iterator[None]:
-        """Count a request while it runs. Raises OverloadedError where there are as many as it may have."""
+    def _take(self) -> None:
+        """Count a request. Raises OverloadedError where there are as many as it may have."""
         if self.in_flight >= self.concurrency:
             raise OverloadedError("The engines have as many requests as they can take; try again.")
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1

@@ -1,7 +1,6 @@
 """Which engines may speak under a version: those that hold it, or one that is given it where all have lost it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
@@ -18,28 +17,33 @@ from service.gateway import Gateway
 
 async def holders(
     gateway: Gateway, route: Route, adapter: AdapterName, conversation: UUID | None
-) -> AsyncGenerator[PooledEngine, None]:
-    """One engine after the other, the one that remembers the conversation first where it is not busy.
+) -> list[PooledEngine]:
+    """Those that hold it, best first: the one that remembers the conversation where it is not busy.
 
     An engine that restarted lacks its versions until the reconciler has brought them back, and is asked for none of
-    them meanwhile while another holds them. Where none does, nobody is made to wait for the reconciler.
+    them meanwhile while another holds them.
     """
     serving = gateway.pool.serving(route.agent.base_model)
     if adapter.number == BASE_NUMBER:
-        for engine in in_order(serving, conversation):
-            yield engine
-        return
+        return in_order(serving, conversation)
     proved = [engine for engine in serving if gateway.routing.is_proved(engine.url, adapter)]
     if not any(engine.lists(str(adapter)) for engine in proved):  # it may have been brought in since the last look
         await asyncio.gather(*(engine.look() for engine in proved))
-    for engine in in_order([engine for engine in proved if engine.lists(str(adapter))], conversation):
-        yield engine
-    if not any(engine.lists(str(adapter)) for engine in proved):  # else those that hold it are busy
-        yield await _bring_in(gateway, route, adapter)
+    return in_order([engine for engine in proved if engine.lists(str(adapter))], conversation)
 
 
-async def _bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> PooledEngine:
-    """Have one engine load it and prove it, once for all who wait; the next engine where that fails."""
+def is_held(gateway: Gateway, route: Route, adapter: AdapterName) -> bool:
+    """Whether an engine has it, busy or not."""
+    return adapter.number == BASE_NUMBER or any(
+        engine.lists(str(adapter)) and gateway.routing.is_proved(engine.url, adapter)
+        for engine in gateway.pool.serving(route.agent.base_model)
+    )
+
+
+async def bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> PooledEngine:
+    """For a version that every engine has lost: nobody is made to wait for the reconciler.
+
+    One engine loads it and prove it, once for all who wait; the next engine where that fails."""
     failed: NockError | None = None
     for engine in gateway.pool.serving(route.agent.base_model):
         async with engine.loading:

@@ -1,7 +1,7 @@
 """Have an engine speak under a version, within the time that a reply may take; another where the first cannot."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from core.domain.errors import (
 from core.engine.client import AdapterNotLoadedError
 from core.engine.pooled import PooledEngine
 from core.storage.repositories.rollouts import Route
-from service.chat.choosing import holders
+from service.chat.choosing import bring_in, holders, is_held
 from service.gateway import Gateway
 
 Json = dict[str, Any]
@@ -28,16 +28,15 @@ async def complete(
 ) -> Json:
     """One whole answer."""
     asking = Asking(gateway, route, adapter, conversation)
-    async with aclosing(asking.engines()) as engines:
-        async for engine in engines:
-            try:
-                answer = await engine.complete(body, asking.seconds_left())
-            except EngineError as error:
-                asking.pass_over(engine, error)
-            else:
-                engine.circuit.note_success()
-                return answer
-    raise asking.failure
+    while True:
+        engine = await asking.next_engine()
+        try:
+            answer = await engine.complete(body, asking.seconds_left())
+        except EngineError as error:
+            asking.pass_over(engine, error)
+        else:
+            engine.circuit.note_success()
+            return answer
 
 
 async def stream(
@@ -46,20 +45,19 @@ async def stream(
     """The chunks of one answer. Another engine is tried only while nothing has come."""
     asking = Asking(gateway, route, adapter, conversation)
     body = body | {"stream_options": {"include_usage": True}}
-    async with aclosing(asking.engines()) as engines:
-        async for engine in engines:
-            started = False
-            try:
-                async with aclosing(engine.stream(body, asking.seconds_left())) as chunks:
-                    async for chunk in chunks:
-                        started = True
-                        yield chunk
-            except EngineError as error:
-                asking.pass_over(engine, error, started=started)
-            else:
-                engine.circuit.note_success()
-                return
-    raise asking.failure
+    while True:
+        engine = await asking.next_engine()
+        started = False
+        try:
+            async with aclosing(engine.stream(body, asking.seconds_left())) as chunks:
+                async for chunk in chunks:
+                    started = True
+                    yield chunk
+        except EngineError as error:
+            asking.pass_over(engine, error, started=started)
+        else:
+            engine.circuit.note_success()
+            return
 
 
 class Asking:
@@ -70,24 +68,31 @@ class Asking:
     """
 
     def __init__(self, gateway: Gateway, route: Route, adapter: AdapterName, conversation: UUID | None) -> None:
-        self.failure: EngineError = EngineUnavailableError("No engine can take the request.")
+        self._gateway = gateway
+        self._route = route
         self._adapter = adapter
-        self._holders = holders(gateway, route, adapter, conversation)
+        self._conversation = conversation
         self._deadline = asyncio.get_running_loop().time() + gateway.pool.reply_seconds
+        self._engines: Iterator[PooledEngine] | None = None
+        self._was_brought_in = False
         self._was_retried = False
+        self._failure: EngineError = EngineUnavailableError("No engine can take the request.")
 
-    async def engines(self) -> AsyncGenerator[PooledEngine, None]:
-        """One after the other. To bring a version in takes of the request's time."""
-        async with aclosing(self._holders) as found:
-            while True:
-                try:
-                    async with asyncio.timeout_at(self._deadline):
-                        engine = await anext(found, None)
-                except TimeoutError as error:
-                    raise EngineTimeoutError("The version could not be brought in within the reply's time.") from error
-                if engine is None:
-                    return
-                yield engine
+    async def next_engine(self) -> PooledEngine:
+        """To bring a version in takes of the request's time. Raises the last failure where no engine is left."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                if self._engines is None:
+                    found = await holders(self._gateway, self._route, self._adapter, self._conversation)
+                    self._engines = iter(found)
+                if engine := next(self._engines, None):
+                    return engine
+                if not self._was_brought_in and not is_held(self._gateway, self._route, self._adapter):
+                    self._was_brought_in = True
+                    return await bring_in(self._gateway, self._route, self._adapter)
+        except TimeoutError as error:
+            raise EngineTimeoutError("The version could not be brought in within the reply's time.") from error
+        raise self._failure
 
     def seconds_left(self) -> float:
         """Until the deadline; no less than a moment, for no time at all would mean no limit."""
@@ -104,4 +109,4 @@ class Asking:
             if self._was_retried:
                 raise error
             self._was_retried = True
-        self.failure = error
+        self._failure = error
