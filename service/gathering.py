@@ -17,9 +17,12 @@ Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
 WRITERS = 2
-"""Transactions open at once: while one waits for Postgres another computes, and a locked row holds up only its own."""
+"""Transactions open at once: while one waits for Postgres another computes."""
 MOST = 100
 """Requests that share one: what they lock stays locked until the last of them is written."""
+
+AWAY = ("08", "53300", "57")
+"""SQLSTATEs: the connection failed, there are too many, Postgres was told to end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class Gathering(Generic[Asked, Answered]):
 
 def _is_away(error: Exception) -> bool:
     """Whether Postgres is at fault: then each one's own try would fail too, one time-out after the other."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, OperationalError | PoolTimeoutError | OSError)
+    if isinstance(error, DBAPIError) and not error.connection_invalidated:
+        state = getattr(error.orig, "sqlstate", None)
+        # What it says itself is of the statement: too large a value is an "operational error" too.
+        return isinstance(error, OperationalError) and (state is None or state.startswith(AWAY))
+    return isinstance(error, DBAPIError | PoolTimeoutError | OSError)

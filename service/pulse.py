@@ -49,6 +49,5 @@ def _look_at_connections(gateway: Gateway) -> None:
         metrics.POOL_SIZE.labels("sessions").set(bind.pool.checkedin() + bind.pool.checkedout())
         metrics.POOL_IN_USE.labels("sessions").set(bind.pool.checkedout())
     for name, connections in gateway.turns.pools.items():
-        told = connections.get_stats()
-        metrics.POOL_SIZE.labels(name).set(told["pool_size"])
-        metrics.POOL_IN_USE.labels(name).set(told["pool_size"] - told["pool_available"])
+        metrics.POOL_SIZE.labels(name).set(connections.size)
+        metrics.POOL_IN_USE.labels(name).set(connections.in_use)

@@ -9,7 +9,7 @@ from core.storage.turn_log.connections import Connections, open_connections
 from core.storage.turn_log.finding import Finding, Sought, find
 from core.storage.turn_log.opening import Opening, open_all
 from core.storage.turn_log.writing import Finished, write_all
-from service.gathering import WRITERS, Gathering
+from service.gathering import Gathering
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class TurnLog:
 
 @asynccontextmanager
 async def open_turn_log(address: str) -> AsyncIterator[TurnLog]:
-    """With as many connections as its gatherings have writers, so that none waits for another's."""
+    """With as many connections as its gatherings have writers."""
     async with (
-        open_connections(address, 2 * WRITERS, durable=False) as swift,
-        open_connections(address, WRITERS, durable=True) as durable,
+        open_connections(address, durable=False) as swift,
+        open_connections(address, durable=True) as durable,
     ):
         log = TurnLog(
             finding=Gathering("finding", partial(find, swift)),

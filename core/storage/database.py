@@ -9,8 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from core import tracing
 
+CONNECTING: dict[str, Any] = {
+    "application_name": "nock",
+    "connect_timeout": 5,
+    # A machine that is gone says nothing: without these a statement would wait a quarter of an hour for its answer.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""How Postgres is met, in libpq's words."""
+
 OPTIONS: dict[str, Any] = {
-    "connect_args": {"prepare_threshold": 1, "connect_timeout": 5, "application_name": "nock"},
+    "connect_args": CONNECTING | {"prepare_threshold": 1},
     "hide_parameters": True,  # an error's text would else carry what users wrote into the logs
 }
 

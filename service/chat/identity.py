@@ -20,6 +20,7 @@ from core.erasure.tombstones import gone, was_erased
 from core.storage.models import Conversation, Episode, Turn
 from core.storage.repositories import adapters, conversations, turns
 from core.storage.repositories.rollouts import Route
+from core.storage.turn_log.opening import Opening
 from service.chat.episodes import start_episode
 
 LONGEST_ID = 128
@@ -63,6 +64,8 @@ class Place:
     index: int
     turn_count: int
     messages: list[Message]
+    opening: Opening | None = None
+    """What opened the conversation without waiting for the disk, where this is its first turn."""
 
 
 async def find_or_open(

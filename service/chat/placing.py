@@ -138,4 +138,4 @@ async def _open(
     )
     if not await gateway.turns.opening.ask(opening):
         return None
-    return Place(agent_id, conversation_id, episode_id, served.adapter, 0, 0, messages)
+    return Place(agent_id, conversation_id, episode_id, served.adapter, 0, 0, messages, opening)

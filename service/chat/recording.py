@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from core.domain import ids
 from core.domain.conversations import extend_head, storable
 from core.domain.episodes import EpisodeEnd
 from core.domain.sampling import learnability
 from core.domain.tokens import pack
 from core.engine.generation import TRUNCATED, Generation
+from core.erasure.tombstones import was_erased
 from core.outcomes import settling
 from core.storage.models import Agent
 from core.storage.repositories import conversations
@@ -57,7 +59,9 @@ async def commit(
 
 
 async def _commit_carefully(gateway: Gateway, agent: Agent, place: Place, finished: Finished) -> Place:
-    """The same for a turn that lost the race for its place, or that is the last which its episode may have."""
+    """The same for a turn that lost the race for its place, whose conversation somebody else is changing, or that is
+    the last which its episode may have."""
+    await _open_again_if_lost(gateway, place)
     async with gateway.database.transaction() as session:
         await conversations.lock_conversation(session, place.conversation_id)
         async with cursor_of(session) as cursor:
@@ -68,6 +72,18 @@ async def _commit_carefully(gateway: Gateway, agent: Agent, place: Place, finish
             conversation = await conversations.lock_conversation(session, place.conversation_id)
             await settling.end(session, conversation, EpisodeEnd.CAP)
     return place
+
+
+async def _open_again_if_lost(gateway: Gateway, place: Place) -> None:
+    """A conversation is opened without waiting for the disk: a Postgres that broke down may have forgotten it."""
+    if place.opening is None:
+        return
+    public = ids.public(ids.Prefix.CONVERSATION, place.conversation_id)
+    async with gateway.database.transaction() as session:
+        is_there = await conversations.find_conversation_by_id(session, place.conversation_id) is not None
+        if is_there or await was_erased(session, gateway.signer, place.agent_id, public):
+            return
+    await gateway.turns.opening.ask(place.opening)
 
 
 def _moved(finished: Finished, place: Place) -> Finished:

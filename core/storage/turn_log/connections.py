@@ -1,5 +1,6 @@
 """Connections for statements over many turns: planned once, for tables of any size, and kept open."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
@@ -7,74 +8,101 @@ from typing import TypeVar
 import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-Connections = AsyncConnectionPool[AsyncConnection]
+from core.storage.database import CONNECTING
+
 Row = TypeVar("Row")
 
-ADDRESS_SECONDS = 5
-"""How long to wait for Postgres to take a connection; then the request that needs it is answered 503."""
+ANSWER_SECONDS = 5.0
+"""How long Postgres may take for a statement over a few rows; then the request that needs it is answered 503."""
 
 NESTED_LOOPS_ONLY = (
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
     "SET plan_cache_mode = force_generic_plan",
+    "SET jit = off",
 )
 """Each statement looks a few rows up by index. Planning it takes longer than running it, so it is planned once a
 connection, and a plan that was made while the tables were empty must still be the right one when they are not."""
 
 
-@asynccontextmanager
-async def open_connections(address: str, size: int, *, durable: bool) -> AsyncIterator[Connections]:
-    """At most `size` connections in autocommit. They come when Postgres does; nobody waits for it here.
+class Connections:
+    """As many, in autocommit, as there ever were askers at once; how many these are is theirs to bound.
 
     Where they are not `durable`, a commit is seen by all at once, and is on the disk with the next one that is.
     """
 
-    async def configure(connection: AsyncConnection) -> None:
-        for setting in NESTED_LOOPS_ONLY:
-            await connection.execute(setting)
-        if not durable:
-            await connection.execute("SET synchronous_commit = off")
+    def __init__(self, address: str, *, durable: bool) -> None:
+        self.in_use = 0
+        self._address = address
+        self._settings = NESTED_LOOPS_ONLY if durable else (*NESTED_LOOPS_ONLY, "SET synchronous_commit = off")
+        self._idle: list[AsyncConnection] = []
 
-    pool: Connections = AsyncConnectionPool(
-        address,
-        kwargs={"autocommit": True, "prepare_threshold": 0, "connect_timeout": ADDRESS_SECONDS},
-        min_size=size,
-        max_size=size,
-        timeout=ADDRESS_SECONDS,
-        configure=configure,
-        open=False,
-    )
-    await pool.open(wait=False)
-    try:
-        yield pool
-    finally:
-        await pool.close()
+    @property
+    def size(self) -> int:
+        return len(self._idle) + self.in_use
 
+    async def run(self, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
+        """What `ask` finds. Where the connection breaks, as one does that Postgres closed, a fresh one is tried.
 
-async def with_cursor(connections: Connections, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
-    """What `ask` finds. A connection that Postgres closed while it was idle is passed over for a fresh one.
+        `ask` may run twice: it has to be such that twice is as good as once. What Postgres refuses, and that it does
+        not answer, is raised as SQLAlchemy would raise it, so that whoever meets it meets one kind of error.
+        """
+        with _errors_as_sqlalchemys():
+            connection = self._idle.pop() if self._idle else await self._connect()
+            try:
+                return await self._run(connection, ask)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except psycopg.OperationalError:
+                if not connection.closed:
+                    raise
+            await self.close()  # the others will have met the same
+            return await self._run(await self._connect(), ask)
 
-    `ask` may run twice: it has to be such that twice is as good as once. What Postgres refuses is raised as SQLAlchemy
-    would raise it, so that whoever meets it meets one kind of error.
-    """
-    with _errors_as_sqlalchemys():
+    async def _run(self, connection: AsyncConnection, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
+        self.in_use += 1
         try:
-            return await _ask(connections, ask)
-        except PoolTimeout:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await ask(connection.cursor(binary=True))
+        except TimeoutError as error:
+            await connection.close()
+            raise psycopg.errors.QueryCanceled("Postgres does not answer.") from error
+        finally:
+            self.in_use -= 1
+            if connection.info.transaction_status is TransactionStatus.IDLE:
+                self._idle.append(connection)
+            else:
+                await connection.close()
+
+    async def _connect(self) -> AsyncConnection:
+        connection = await AsyncConnection.connect(self._address, autocommit=True, **CONNECTING)
+        try:
+            await connection.execute("; ".join(self._settings), prepare=False)
+        except BaseException:
+            await connection.close()
             raise
-        except psycopg.OperationalError:
-            await connections.check()
-            return await _ask(connections, ask)
+        connection.prepare_threshold = 0
+        return connection
+
+    async def close(self) -> None:
+        """Close those that are idle."""
+        while self._idle:
+            await self._idle.pop().close()
 
 
-async def _ask(connections: Connections, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
-    async with connections.connection() as connection:
-        return await ask(connection.cursor(binary=True))
+@asynccontextmanager
+async def open_connections(address: str, *, durable: bool) -> AsyncIterator[Connections]:
+    """They are made when they are needed: nobody waits for Postgres here."""
+    connections = Connections(address, durable=durable)
+    try:
+        yield connections
+    finally:
+        await connections.close()
 
 
 @asynccontextmanager

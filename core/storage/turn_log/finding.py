@@ -10,7 +10,7 @@ from psycopg import AsyncCursor
 
 from core.domain.conversations import ConversationState
 from core.domain.episodes import Arm
-from core.storage.turn_log.connections import Connections, as_json, with_cursor
+from core.storage.turn_log.connections import Connections, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ async def find(connections: Connections, sought: Sequence[Sought]) -> list[Findi
             continued = {place for (place,) in await cursor.fetchall()}
         return [Finding(some, place in continued) for place, some in enumerate(found)]
 
-    return await with_cursor(connections, ask)
+    return await connections.run(ask)
 
 
 def _found(

@@ -9,7 +9,7 @@ from psycopg import AsyncCursor
 
 from core.domain.conversations import Grouping
 from core.domain.episodes import Arm
-from core.storage.turn_log.connections import Connections, as_json, with_cursor
+from core.storage.turn_log.connections import Connections, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def open_all(connections: Connections, openings: Sequence[Opening]) -> lis
                     opened -= erased
         return [one.conversation_id in opened for one in openings]
 
-    return await with_cursor(connections, ask)
+    return await connections.run(ask)
 
 
 async def _open(cursor: AsyncCursor, openings: Sequence[Opening]) -> set[UUID]:

@@ -9,7 +9,7 @@ from psycopg import AsyncCursor
 
 from core.domain.conversations import Message
 from core.domain.sampling import Learnable
-from core.storage.turn_log.connections import Connections, as_json, with_cursor
+from core.storage.turn_log.connections import Connections, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ WITH given AS (
         logprobs bytea, checksum int
     )
 ), locked AS MATERIALIZED (
-    SELECT id FROM conversations WHERE id IN (SELECT conversation_id FROM given) ORDER BY id FOR UPDATE
+    SELECT id FROM conversations WHERE id IN (SELECT conversation_id FROM given) FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE episodes SET turn_count = episodes.turn_count + 1
     FROM given JOIN locked ON locked.id = given.conversation_id
@@ -74,8 +74,9 @@ UPDATE conversations SET head_hash = claimed.head_hash, last_turn_at = clock_tim
 FROM claimed WHERE conversations.id = claimed.conversation_id
 RETURNING claimed.turn_id
 """
-"""Rows are locked in the order of their ids, so that two such statements never wait for each other in a ring. Which of
-two turns for one place gets it, the update of the episode decides; the other comes back unwritten."""
+"""A conversation that somebody else is changing is not waited for, since all the others' turns would wait with it: its
+turn comes back unwritten. Which of two turns for one place gets it, the update of the episode decides; the other comes
+back unwritten too."""
 
 WRITTEN = "SELECT id FROM turns WHERE id = ANY(%b)"
 
@@ -105,4 +106,4 @@ async def write_all(connections: Connections, turns: Sequence[Finished]) -> list
         )
         return [turn.turn_id in there for turn in turns]
 
-    return await with_cursor(connections, ask)
+    return await connections.run(ask)

@@ -113,6 +113,19 @@ async def test_it_is_finished_when_all_is_answered_though_nobody_waits_any_more(
     await asyncio.wait_for(finishing, 10)
 
 
+async def test_what_is_too_large_for_postgres_spoils_no_other(database: Database) -> None:
+    async def lengths(asked: Sequence[int]) -> list[int]:
+        async with database.transaction() as session:
+            return [
+                await session.scalar(text("SELECT length(repeat('long', :times))"), {"times": one}) for one in asked
+            ]
+
+    gathering = Gathering("lengths", lengths)
+    told = await asyncio.gather(*map(gathering.ask, [1, 2, 3, 2**31 - 1, 5, 6]), return_exceptions=True)
+    assert isinstance(told.pop(3), OperationalError)
+    assert told == [4, 8, 12, 20, 24]
+
+
 async def test_where_postgres_is_away_all_are_told_at_once() -> None:
     engine = connect("postgresql+psycopg://nobody@/none?host=/nowhere", pool_size=1)
     numbers = Numbers(Database(engine))

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from core.domain.adapters import AdapterState
 from core.domain.conversations import Grouping
@@ -37,7 +39,7 @@ ALSO_LOOKED_UP = {"uq_episodes_conversation_id_ordinal", "pk_adapter_versions", 
 
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[Connections]:
-    async with open_connections(libpq_address(database_url), CLAIMANTS, durable=True) as opened:
+    async with open_connections(libpq_address(database_url), durable=True) as opened:
         yield opened
 
 
@@ -317,6 +319,21 @@ async def test_a_postgres_that_closed_its_connections_fails_nobody(
     assert len(found) == CLAIMANTS
 
 
+async def test_a_postgres_that_does_not_answer_is_given_up_and_asked_again(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(cursor: psycopg.AsyncCursor, seconds: float) -> Any:
+        return await (await cursor.execute("SELECT pg_sleep(%s), 7", [seconds])).fetchone()
+
+    await connections.run(partial(ask, seconds=0))
+    monkeypatch.setattr("core.storage.turn_log.connections.ANSWER_SECONDS", 0.2)
+    with pytest.raises(OperationalError, match="does not answer"):
+        await connections.run(partial(ask, seconds=60))
+    monkeypatch.undo()
+    assert (await connections.run(partial(ask, seconds=0)))[1] == 7
+    assert (connections.size, connections.in_use) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("statement", "indices"),
     [
@@ -331,9 +348,12 @@ async def test_a_statement_looks_by_its_index_however_empty_the_tables_were_when
     connections: Connections, statement: str, indices: set[str]
 ) -> None:
     """Whole conditions in an index, too: one that is looked through by the agent's id alone grows with the agent."""
-    async with connections.connection() as connection:
-        given = as_json([{"place": 0, "agent_id": new_id(), "head": b"\x00"}])
-        plan = [line for (line,) in await (await connection.execute(f"EXPLAIN {statement}", given)).fetchall()]
+    given = as_json([{"place": 0, "agent_id": new_id(), "head": b"\x00"}])
+
+    async def explain(cursor: psycopg.AsyncCursor) -> list[str]:
+        return [line for (line,) in await (await cursor.execute(f"EXPLAIN {statement}", given)).fetchall()]
+
+    plan = await connections.run(explain)
     seen = "\n".join(plan)
     assert "Seq Scan" not in seen
     for index in indices:
