@@ -83,7 +83,7 @@ def events(prompt: int, tokens: int, logprobs: bool, token_ids: bool, counted: b
 class Engine(asyncio.Protocol):
     """One connection, kept."""
 
-    served = 0
+    spoken = 0
 
     def __init__(self, pause: float) -> None:
         self._pause = self._step_pause = pause
@@ -114,8 +114,6 @@ class Engine(asyncio.Protocol):
             self._speak(orjson.loads(self._body))
         elif self._url.endswith(b"/models"):
             self._write(MODELS)
-        elif self._url == b"/served":
-            self._write(b"%d" % Engine.served)
         else:
             self._write(b"{}")
 
@@ -124,8 +122,8 @@ class Engine(asyncio.Protocol):
         self._transport.write(head + body)
 
     def _speak(self, asked: dict[str, Any]) -> None:
-        Engine.served += 1
-        self._id = b'{"id":"chatcmpl-%d",' % Engine.served
+        Engine.spoken += 1
+        self._id = b'{"id":"chatcmpl-%d",' % Engine.spoken
         prompt = prompt_tokens(asked["messages"])
         tokens = asked.get("max_tokens") or asked.get("max_completion_tokens") or DEFAULT_TOKENS
         wanted = (prompt, tokens, bool(asked.get("logprobs")), bool(asked.get("return_token_ids")))

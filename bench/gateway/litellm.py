@@ -30,4 +30,4 @@ def running(ground: Ground) -> Iterator[Target]:
     with servers.running(
         argv, environment, folder / "log", lambda: servers.answers(f"{url}/health/liveliness"), stop="TERM"
     ) as tether:
-        yield Target("litellm", (url + CHAT,), MODEL, tuple(held_by(tether.pid)), KEY)
+        yield Target("litellm", url + CHAT, MODEL, tuple(held_by(tether.pid)), KEY)

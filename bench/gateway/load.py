@@ -23,17 +23,15 @@ async def load(given: argparse.Namespace) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     before, started = cpu_seconds(), time.perf_counter()
     until = started + given.seconds
+    where = urlsplit(given.url)
+    head = (
+        f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {given.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: "
+    ).encode()
     clients = []
-    for number in range(given.in_flight):
-        where = urlsplit(given.url[number % len(given.url)])
-        head = (
-            f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {given.key}\r\n"
-            "Content-Type: application/json\r\nContent-Length: "
-        ).encode()
+    for _ in range(given.in_flight):
         _, client = await loop.create_connection(
-            lambda head=head: Client(head, manner, heard, until=until, turns=given.turns),  # type: ignore[misc]
-            where.hostname,
-            where.port,
+            lambda: Client(head, manner, heard, until=until, turns=given.turns), where.hostname, where.port
         )
         clients.append(client)
     await asyncio.gather(*(client.ended for client in clients))
@@ -67,7 +65,7 @@ def cpu_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway.load", description=__doc__)
-    parser.add_argument("--url", action="append", required=True, help="several share the clients")
+    parser.add_argument("--url", required=True)
     parser.add_argument("--key", default="none")
     parser.add_argument("--model", required=True)
     parser.add_argument("--in-flight", type=int, required=True)

@@ -24,7 +24,7 @@ class Target:
     """Where requests go, how they are addressed, and whose processors they use there."""
 
     name: str
-    urls: tuple[str, ...]
+    url: str
     model: str
     processes: tuple[psutil.Process, ...] = ()
     key: str = "none"
@@ -33,8 +33,8 @@ class Target:
 
     def arguments(self) -> list[str]:
         """For `bench.gateway.load`."""
-        urls = [f"--url={url}" for url in self.urls]
-        return [*urls, f"--model={self.model}", f"--key={self.key}", *(["--named"] if self.named else [])]
+        named = ["--named"] if self.named else []
+        return [f"--url={self.url}", f"--model={self.model}", f"--key={self.key}", *named]
 
     def cpu_seconds(self) -> float:
         times = [process.cpu_times() for process in self.processes]
@@ -54,7 +54,7 @@ def engine(folder: Path, *, pause: float = 0.0) -> Iterator[tuple[str, psutil.Pr
 
 def direct(engine_url: str) -> Target:
     """No gateway."""
-    return Target("direct", (engine_url + CHAT,), MODEL)
+    return Target("direct", engine_url + CHAT, MODEL)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def nock(
         more={"NOCK_PROCESSES": str(processes), **(environment or {})},
     )
     with running as (url, tether):
-        yield Target(name, (url + CHAT,), rows.AGENT, tuple(held_by(tether.pid)), key, named)
+        yield Target(name, url + CHAT, rows.AGENT, tuple(held_by(tether.pid)), key, named)
 
 
 def add_agent(database_url: str) -> str:

@@ -52,7 +52,7 @@ def running(ground: Ground, name: str) -> Iterator[Target]:
         )
     with servers.running(argv, {"RUST_LOG": "error"}, folder / "log", address.exists, stop="TERM") as tether:
         url = address.read_text().rstrip("/").removesuffix("/openai/v1") + "/openai/v1/chat/completions"
-        yield Target(name, (url,), f"tensorzero::model_name::{MODEL}", tuple(held_by(tether.pid)))
+        yield Target(name, url, f"tensorzero::model_name::{MODEL}", tuple(held_by(tether.pid)))
 
 
 def prepared(ground: Ground) -> Path:

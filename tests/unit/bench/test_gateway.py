@@ -79,7 +79,7 @@ def test_a_reply_counts_as_kept_by_its_id_however_the_gateway_writes_it() -> Non
 
 
 def test_each_target_is_first_in_some_round() -> None:
-    targets = [Target(name, (), "model") for name in ("direct", "nock", "litellm")]
+    targets = [Target(name, "", "model") for name in ("direct", "nock", "litellm")]
     assert [in_turn(targets, number)[0].name for number in range(4)] == ["direct", "nock", "litellm", "direct"]
     assert {target.name for target in in_turn(targets, 1)} == {"direct", "nock", "litellm"}
 
