@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from bench.gateway import litellm, targets, tensorzero
+from bench.gateway import bare, litellm, targets, tensorzero
 from bench.gateway.stack import Ground
 from bench.gateway.targets import Target
 
@@ -27,6 +27,7 @@ def nock_by_history(ground: Ground) -> AbstractContextManager[Target]:
 
 ALL: dict[str, Callable[[Ground], AbstractContextManager[Target]]] = {
     "direct": direct,
+    "bare-proxy": bare.running,
     "nock": nock,
     "nock-by-history": nock_by_history,
     **{name: partial(tensorzero.running, name=name) for name in tensorzero.KEEPS},
