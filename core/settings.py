@@ -24,7 +24,8 @@ class DatabaseSettings(Settings):
     """SQLAlchemy URL of Postgres 16 or newer with the psycopg driver: `postgresql+psycopg://user:password@host/nock`."""
 
     database_pool: int = Field(default=10, ge=1)
-    """Connections that one gateway process keeps; a turn holds one only while it writes."""
+    """Connections that one gateway process keeps for all but turns; while it is busy it opens as many again. Turns have
+    six of their own, and one hears of changes."""
 
 
 class SecretSettings(Settings):

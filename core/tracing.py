@@ -30,13 +30,17 @@ _provider: "TracerProvider | None" = None
 _tracer: Tracer | None = None
 
 
+class WrongProtocolError(ValueError):
+    """The environment wants traces sent in a way that is not spoken here."""
+
+
 def set_up(service: str) -> "TracerProvider | None":
     """Export this process' spans under that name, once; None where the environment asks for none.
 
-    Raises ValueError for a protocol other than the one that is spoken.
+    Raises WrongProtocolError for a protocol other than the one that is spoken.
     """
     global _provider, _tracer
-    if _provider is None and _is_wanted():
+    if _provider is None and is_wanted():
         from core.span_export import open_provider  # here: who exports nothing does not pay for loading it
 
         _provider = open_provider(service)
@@ -54,14 +58,15 @@ def shut_down() -> None:
         sending.join(FLUSH_SECONDS)
 
 
-def _is_wanted() -> bool:
+def is_wanted() -> bool:
+    """Whether the environment asks for traces; WrongProtocolError as above."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     if os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none" or not any(map(os.environ.get, ENDPOINTS)):
         return False
     said = next(filter(None, map(os.environ.get, PROTOCOLS)), PROTOCOL)
     if said != PROTOCOL:
-        raise ValueError(f"Traces are sent as {PROTOCOL}, not as {said}: see OTEL_EXPORTER_OTLP_PROTOCOL.")
+        raise WrongProtocolError(f"Traces are sent as {PROTOCOL}, not as {said}: see OTEL_EXPORTER_OTLP_PROTOCOL.")
     return True
 
 

@@ -68,8 +68,12 @@ def main() -> int:
 def run(example: Example, environment: dict[str, str]) -> tuple[Example, bool, float]:
     print(f"\n== {example.file}", flush=True)
     begun = time.monotonic()
-    done = subprocess.run(example.command, env=environment, timeout=EXAMPLE_SECONDS, check=False)
-    return example, done.returncode == 0, time.monotonic() - begun
+    try:
+        ok = subprocess.run(example.command, env=environment, timeout=EXAMPLE_SECONDS, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        print(f"It took longer than {EXAMPLE_SECONDS} s.", flush=True)
+        ok = False
+    return example, ok, time.monotonic() - begun
 
 
 def free_port() -> int:

@@ -80,7 +80,7 @@ class AsyncNock:
             return None
         try:
             return await self._http.send(step)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     feedback = _sending(calls.feedback)

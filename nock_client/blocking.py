@@ -79,7 +79,7 @@ class Nock:
             return None
         try:
             return self._http.send(step)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     feedback = _sending(calls.feedback)

@@ -6,7 +6,8 @@ import httpx
 
 
 class NockError(Exception):
-    """A refusal. `status` is HTTP's, or None where nothing answered; `param` names the field that was wrong."""
+    """A refusal, or an answer that makes no sense. `status` is HTTP's, or None where none could be read; `param` names
+    the field that was wrong."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ KINDS: dict[int, type[NockError]] = {
 
 
 def from_answer(answer: httpx.Response) -> NockError:
-    """The exception for an answer that is no success; a proxy's page is quoted in part."""
+    """The exception for an answer that is no success, or no JSON; a proxy's page is quoted in part."""
     status = answer.status_code
     kind = KINDS.get(status, ServiceError if status >= 500 else NockError)
     told = _told(answer)

@@ -3,6 +3,7 @@
 A flow yields a request or a pause and is sent what came of it, so that threads and event loops share every rule.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator
@@ -32,7 +33,7 @@ class Pause:
     seconds: float
 
 
-Answer = httpx.Response | httpx.TransportError | None
+Answer = httpx.Response | httpx.RequestError | None
 Flow = Generator[httpx.Request | Pause, Answer, T]
 
 
@@ -40,27 +41,32 @@ BuildRequest = Callable[..., httpx.Request]
 """`build_request` of httpx' clients."""
 
 
-def ask(call: Call[T], build: BuildRequest, *, retries: int) -> Flow[T]:
-    """Ask until it is answered, refused, or has been tried often enough."""
+def ask(call: Call[T], build: BuildRequest, *, retries: int, until: float = math.inf) -> Flow[T]:
+    """Ask until it is answered, refused, or has been tried often enough; TimeoutError rather than wait any longer than
+    `until`, by the monotonic clock."""
     attempt = 0
     while True:
         with ExitStack() as opened:
             answer = yield _request(call, build, opened)
         if isinstance(answer, httpx.Response) and answer.is_success:
-            return cast(T, answer.json())
+            return cast(T, _content(answer))
         assert answer is not None
         seconds = wait_before(call, answer, attempt)
         if attempt == retries or seconds is None or seconds > LONGEST_WAIT_SECONDS:
             raise _failure(answer)
+        if time.monotonic() + seconds > until:
+            raise TimeoutError(f"No time is left to ask again: {_failure(answer)}") from _failure(answer)
         yield Pause(seconds)
         attempt += 1
 
 
-def wait_before(call: Call[T], answer: httpx.Response | httpx.TransportError, attempt: int) -> float | None:
+def wait_before(call: Call[T], answer: httpx.Response | httpx.RequestError, attempt: int) -> float | None:
     """How long to wait before asking again; None where that would be wrong."""
     back_off = min(FIRST_WAIT_SECONDS * 2.0**attempt, LONGEST_BACK_OFF_SECONDS) * random.uniform(0.5, 1.0)
     if isinstance(answer, httpx.TransportError):
         return back_off if call.repeatable or isinstance(answer, NEVER_SENT) else None
+    if isinstance(answer, httpx.RequestError):
+        return None
     # 429 was refused before anything was done. 503 may come of a commit whose answer was lost.
     if answer.status_code == 429 or (answer.status_code == 503 and call.repeatable):
         asked = from_answer(answer).retry_after
@@ -72,12 +78,13 @@ def until_over(call: Call[Run], build: BuildRequest, *, retries: int, seconds: f
     """Look at a run until it has ended; TimeoutError when that takes longer."""
     deadline = time.monotonic() + seconds
     while True:
-        run = yield from ask(call, build, retries=retries)
+        run = yield from ask(call, build, retries=retries, until=deadline)
         if run["state"] in OVER:
             return run
-        if time.monotonic() > deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise TimeoutError(f"{run['run_id']} is {run['state']} after {seconds:g} s, at {run['progress']:.0%}")
-        yield Pause(LOOK_SECONDS)
+        yield Pause(min(LOOK_SECONDS, left))
 
 
 def _request(call: Call[T], build: BuildRequest, opened: ExitStack) -> httpx.Request:
@@ -88,7 +95,16 @@ def _request(call: Call[T], build: BuildRequest, opened: ExitStack) -> httpx.Req
     return build(call.method, call.path, params=call.query or None, json=None, data=call.body, files=files)
 
 
-def _failure(answer: httpx.Response | httpx.TransportError) -> NockError:
+def _content(answer: httpx.Response) -> object:
+    try:
+        return answer.json()
+    except ValueError:  # a proxy's page, say
+        raise from_answer(answer) from None
+
+
+def _failure(answer: httpx.Response | httpx.RequestError) -> NockError:
     if isinstance(answer, httpx.Response):
         return from_answer(answer)
+    if not isinstance(answer, httpx.TransportError):
+        return NockError(f"The answer cannot be read: {answer or type(answer).__name__}.", code="unexpected")
     return UnreachableError(f"Nothing answers: {answer or type(answer).__name__}.", code="unreachable")

@@ -7,6 +7,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from core.logging import configure_logging
+from core.tracing import WrongProtocolError
 from service import metric_files
 from service.app import create_app
 from service.connections import BoundedConnection
@@ -36,6 +37,9 @@ def main() -> int:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             sys.stderr.write(f"NOCK_{name}: {problem['msg']}. See docs/settings.md.\n")
+        return 2
+    except WrongProtocolError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     if settings.processes == 1:
         serve(app, settings)

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.chat.headers import DESCRIPTIONS
+from service.chat.headers import DESCRIBED
+from service.openapi import LATER
 
 PATHS = {"/feedback", "/chat", "/v1/chat/completions"}
 
@@ -22,7 +23,7 @@ class BrowserPaths:
             allow_origins=origins,
             allow_methods=["POST"],
             allow_headers=["Authorization", "X-Conversation-Id"],
-            expose_headers=[*DESCRIPTIONS, "Retry-After"],
+            expose_headers=[*DESCRIBED, *LATER],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

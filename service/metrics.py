@@ -3,13 +3,14 @@
 Several gateway processes share one address, and so one answer to Prometheus: `service/metric_files.py`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service import metric_files
+from service.shown_engines import SHOWN_ENGINES
 from service.shown_versions import SHOWN
 
 REGISTRY = CollectorRegistry()
@@ -130,12 +131,16 @@ ROLLOUT_GENERATION = Gauge(
 
 
 class _Shown(Collector):
-    """What was counted, without the series of versions that left the routing long ago."""
+    """What was counted, without the series of versions that left the routing long ago, and of engines that are gone."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in metric_files.collector_of(REGISTRY).collect():
-            metric.samples = [one for one in metric.samples if SHOWN.shows(one.labels)]
+            metric.samples = [one for one in metric.samples if _is_told(one.labels)]
             yield metric
+
+
+def _is_told(labels: Mapping[str, str]) -> bool:
+    return SHOWN.shows(labels) and SHOWN_ENGINES.shows(labels)
 
 
 class _LookedUp(Collector):

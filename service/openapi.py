@@ -1,13 +1,22 @@
 """The API's description, made true: the errors that are really sent, in the shapes that they really have."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from service.limits import headers as limits
+
 SCHEMAS = "#/components/schemas/"
 FRAMEWORK_ERROR = f"{SCHEMAS}HTTPValidationError"
+
+LATER = {
+    "Retry-After": "After how many seconds to ask again.",
+    "x-should-retry": "`false` where that is longer than clients of OpenAI's wait.",
+}
+"""Headers of a refusal that time mends."""
 
 
 def describe(app: FastAPI) -> None:
@@ -19,6 +28,11 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def described(headers: Mapping[str, str]) -> dict[str, Any]:
+    """An answer's headers by name and meaning, as the document has them; none of them must be there."""
+    return {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in headers.items()}
 
 
 def reading(body: type[BaseModel], *headers: str) -> dict[str, Any]:
@@ -45,6 +59,9 @@ def _make(app: FastAPI) -> dict[str, Any]:
                 responses.setdefault(status, _error("The request makes no sense.", shape))
             responses["500"] = _error("Something failed here; it was logged.", shape)
             responses.setdefault("503", _error("Too much is under way, or Postgres is away: try again.", shape))
+            responses["503"]["headers"] = described({"Retry-After": LATER["Retry-After"]})
+            if "429" in responses:
+                responses["429"]["headers"] = described(LATER | limits.DESCRIPTIONS)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
     return document

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.engine.pool import EnginePool
 from service import metrics
 from service.gateway import Gateway
+from service.shown_engines import SHOWN_ENGINES
 
 SECONDS = 0.5
 
@@ -37,8 +38,9 @@ def look(gateway: Gateway) -> None:
 
 def _look_at_engines(pool: EnginePool) -> None:
     metrics.HEALTHY_ENGINES.set(len(pool.healthy))
-    for engine in pool.engines:
-        address = urlsplit(engine.url).netloc.rpartition("@")[2]  # a password stays out of sight
+    engines = {urlsplit(engine.url).netloc.rpartition("@")[2]: engine for engine in pool.engines}  # without a password
+    SHOWN_ENGINES.follow(engines)
+    for address, engine in engines.items():
         metrics.ENGINE_UP.labels(address).set(engine.models is not None)
         metrics.ENGINE_IN_FLIGHT.labels(address).set(engine.in_flight)
 

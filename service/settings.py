@@ -20,8 +20,8 @@ class GatewaySettings(Settings):
     """Port to listen on."""
 
     processes: int = Field(default=1, ge=1)
-    """Gateway processes behind that one port. One serves as much as one core; each holds connections of its own:
-    `NOCK_DATABASE_POOL` and six more to Postgres."""
+    """Gateway processes behind that one port. One serves as much as one core; each holds connections of its own to
+    Postgres: up to twice `NOCK_DATABASE_POOL`, and seven."""
 
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     """A larger request body is refused with 413, where no other limit is named; of a chat completion, what is no image,

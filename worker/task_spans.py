@@ -10,6 +10,15 @@ from core import tracing
 _running: dict[str, ExitStack] = {}
 
 
+@signals.celeryd_init.connect
+def check_settings(**_: object) -> None:
+    """Before there is anything to end: what a later signal raises, Celery logs and goes on without."""
+    try:
+        tracing.is_wanted()
+    except tracing.WrongProtocolError as error:
+        raise SystemExit(str(error)) from None
+
+
 @signals.worker_process_init.connect
 def begin_process(**_: object) -> None:
     """Here and not where the module is loaded: the thread that exports does not survive a fork."""

@@ -4,6 +4,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from core.domain.errors import InvalidRequestError
+from service.limits import headers as limits
+from service.openapi import described
 
 DESCRIPTIONS = {
     "X-Conversation-Id": "Which conversation; not with `store: false`.",
@@ -13,9 +15,7 @@ DESCRIPTIONS = {
     "this turn to `POST /feedback`. Not where the agent names none, and not with `store: false`.",
 }
 
-DESCRIBED: dict[str, Any] = {
-    name: {"description": description, "schema": {"type": "string"}} for name, description in DESCRIPTIONS.items()
-}
+DESCRIBED: dict[str, Any] = described(DESCRIPTIONS | limits.DESCRIPTIONS)
 
 
 def read_conversation_id(header: str | None) -> str | None:

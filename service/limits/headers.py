@@ -5,9 +5,15 @@ from collections.abc import Sequence
 from service.limits.counting import Reading
 from service.limits.meters import Kind
 
-NAMES = tuple(
-    f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")
-)
+DESCRIPTIONS = {
+    f"x-ratelimit-{name}-{kind}": meaning
+    for kind in (Kind.REQUESTS, Kind.TOKENS)
+    for name, meaning in (
+        ("limit", f"How many {kind} a minute may have, where that is limited: by key or by end user."),
+        ("remaining", f"How many {kind} are left of that."),
+        ("reset", "After how long none of them is counted any more: `6.000s`."),
+    )
+}
 
 
 def headers_of(readings: Sequence[Reading], *, counted: int) -> dict[str, str]:

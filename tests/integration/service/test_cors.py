@@ -14,7 +14,12 @@ from tests.fixtures.gateway import RunningGateway, StartGateway
 from tests.fixtures.scripted_engine import ScriptedEngine
 
 SHOP, OTHER = "https://shop.example", "https://shop.example:8443"
-EXPOSED = {"X-Conversation-Id", "X-Turn-Id", "X-Adapter", "X-Feedback-Token"}
+EXPOSED = {
+    *("X-Conversation-Id", "X-Turn-Id", "X-Adapter", "X-Feedback-Token"),
+    *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    *("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    *("Retry-After", "x-should-retry"),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """A gateway and a reconciler whose engines are listed in a file that changes while they run."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -80,3 +81,24 @@ async def test_a_new_engine_is_asked_for_a_version_once_it_has_proved_it_and_a_g
             await session.execute(update(models.EngineResidency).values(seen_at=long_ago, wanted_until=None))
         await reconciling.reconcile(database, reconcilers)
         assert await known(database) == {second_engine.url}
+
+
+async def test_an_engine_that_is_gone_has_no_series_any_more(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, second_engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "engines.txt"
+    path.write_text(f"{scripted_engine.url}\n{second_engine.url}\n")
+    async with start_gateway(f"file://{path}", engine_check_seconds=0.05) as gateway:
+        pool = gateway.app.state.gateway.pool
+        assert await told_engines(gateway) == {scripted_engine.url, second_engine.url}
+        path.write_text(second_engine.url)
+        await eventually(lambda: len(pool.engines) == 1)
+        assert await told_engines(gateway) == {second_engine.url}
+        path.write_text(scripted_engine.url)
+        await eventually(lambda: [engine.url for engine in pool.engines] == [scripted_engine.url])
+        assert await told_engines(gateway) == {scripted_engine.url}, "it came back"
+
+
+async def told_engines(gateway: RunningGateway) -> set[str]:
+    told = (await gateway.nobody.get("/metrics")).text
+    return {f"http://{address}" for address in re.findall(r'engine="([^"]+)"', told)}

@@ -80,6 +80,19 @@ async def test_a_request_over_the_limit_is_refused_as_openai_would_and_costs_not
     )
 
 
+async def test_the_description_has_the_headers_that_say_what_is_left_and_when_to_come_back(
+    counting: RunningGateway, holders: AsyncExitStack, database: Database
+) -> None:
+    holder = await limited(holders, database, counting, requests_per_minute=1, tokens_per_day=1000)
+    for asked in ((PATH, SAY), (PATH, SAY), ("/chat", {"agent": "demo", "message": "hi"})):
+        path, body = asked
+        answer = await holder.post(path, json=body)
+        said = counting.app.openapi()["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
+        told = {name for name in answer.headers if name.startswith("x-ratelimit") or name == "retry-after"}
+        assert told
+        assert told <= {name.lower() for name in said}
+
+
 async def test_who_waits_as_long_as_told_is_let_in(
     start_gateway: StartGateway,
     holders: AsyncExitStack,

@@ -1,7 +1,10 @@
 """The migrations build the tables that the models describe, forwards and backwards."""
 
+import sys
+
+import pytest
 from alembic import command
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from core.storage import migrations
 from core.storage.database import Database, connect
@@ -31,6 +34,19 @@ async def test_a_database_before_the_first_migration_has_no_revision(empty_datab
     async with Database(engine).transaction() as session:
         assert await migrations.current_revision(session) is None
     await engine.dispose()
+
+
+async def test_a_release_lets_a_database_be_that_a_later_one_has_migrated(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = 'of_next_year'"))
+    monkeypatch.setenv("NOCK_DATABASE_URL", database_url)
+    monkeypatch.setattr(sys, "argv", ["migrations", "upgrade"])
+    assert migrations.main() == 0
+    assert "The database is at of_next_year, ahead of this release" in capsys.readouterr().out
+    async with database.transaction() as session:
+        assert await migrations.current_revision(session) == "of_next_year"
 
 
 def table_names(url: str) -> set[str]:

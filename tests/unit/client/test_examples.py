@@ -2,8 +2,13 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
-from examples.run_all import ALL
+import pytest
+
+from examples import run_all
+from examples.run_all import ALL, Example, run
 from tests.fixtures.settings import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -13,6 +18,17 @@ LOCK = json.loads((EXAMPLES / "node" / "package-lock.json").read_text())
 def test_every_example_is_run() -> None:
     there = {*EXAMPLES.glob("with_*.py"), *(EXAMPLES / "node").glob("*.mjs")}
     assert {EXAMPLES / example.file for example in ALL} == there
+
+
+def test_an_example_that_hangs_has_failed_and_the_next_one_is_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(run_all, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(run_all, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(run_all, "EXAMPLE_SECONDS", 0.2)
+    hanging = Example("hangs.py", ())
+    assert run(hanging, {})[:2] == (hanging, False)
 
 
 def test_each_python_package_is_pinned() -> None:

@@ -17,7 +17,7 @@ from nock_client import (
     calls,
 )
 from nock_client.call import Call
-from nock_client.flows import LONGEST_WAIT_SECONDS, Pause, ask
+from nock_client.flows import LONGEST_WAIT_SECONDS, Flow, Pause, ask, until_over
 
 TOLD = calls.feedback(conversation_id="c", value=1.0)
 STARTED = calls.learn("demo")
@@ -30,26 +30,35 @@ def answer(status: int, headers: dict[str, str] | None = None) -> httpx.Response
     return httpx.Response(status, json=body, headers=headers, request=httpx.Request("GET", "http://nock/"))
 
 
-def play(call: Call[Any], *answers: httpx.Response | httpx.TransportError) -> tuple[Any, list[float], list[bytes]]:
+def play(call: Call[Any], *answers: httpx.Response | httpx.RequestError) -> tuple[Any, list[float], list[bytes]]:
     """The result or error, the pauses before it, and the bodies that were sent."""
     with httpx.Client(base_url="http://nock") as client:
-        flow, left = ask(call, client.build_request, retries=4), list(answers)
-        pauses, sent, came = [], [], None
-        while True:
-            try:
-                step = flow.send(came)
-            except StopIteration as ended:
-                assert not left, "it stopped early"
-                return ended.value, pauses, sent
-            except NockError as error:
-                assert not left, "it gave up early"
-                return error, pauses, sent
-            if isinstance(step, Pause):
-                pauses.append(step.seconds)
-                came = None
-            else:
-                sent.append(step.read())
-                came = left.pop(0)
+        return play_flow(ask(call, client.build_request, retries=4), *answers)
+
+
+def look(*answers: httpx.Response | httpx.RequestError, seconds: float) -> tuple[Any, list[float], list[bytes]]:
+    """The same of a run that is waited for."""
+    with httpx.Client(base_url="http://nock") as client:
+        return play_flow(until_over(calls.run("run_1"), client.build_request, retries=4, seconds=seconds), *answers)
+
+
+def play_flow(flow: Flow[Any], *answers: httpx.Response | httpx.RequestError) -> tuple[Any, list[float], list[bytes]]:
+    pauses, sent, came, left = [], [], None, list(answers)
+    while True:
+        try:
+            step = flow.send(came)
+        except StopIteration as ended:
+            assert not left, "it stopped early"
+            return ended.value, pauses, sent
+        except (NockError, TimeoutError) as error:
+            assert not left, "it gave up early"
+            return error, pauses, sent
+        if isinstance(step, Pause):
+            pauses.append(step.seconds)
+            came = None
+        else:
+            sent.append(step.read())
+            came = left.pop(0)
 
 
 def test_an_outcome_is_told_again_with_the_same_key_until_it_is_stored() -> None:
@@ -119,6 +128,38 @@ def test_a_proxys_page_is_quoted_and_its_date_ignored() -> None:
     error, pauses, _ = play(STARTED, page)
     assert (error.code, error.retry_after, pauses) == ("unexpected", None, [])
     assert "Bad gateway" in error.message
+
+
+def test_a_success_that_is_no_json_is_told_as_what_it_is() -> None:
+    page = httpx.Response(200, text="<h1>Log in</h1>", request=httpx.Request("GET", "http://nock/x"))
+    error, pauses, _ = play(TOLD, page)
+    assert isinstance(error, NockError)
+    assert (error.status, error.code, pauses) == (200, "unexpected", [])
+    assert "Log in" in error.message
+
+
+def test_an_answer_that_cannot_be_unpacked_is_told_and_not_asked_for_again() -> None:
+    error, pauses, _ = play(TOLD, httpx.DecodingError("Error -3 while decompressing data"))
+    assert type(error) is NockError
+    assert (error.status, error.code, pauses) == (None, "unexpected", [])
+    assert "decompressing" in error.message
+
+
+def test_waiting_for_a_run_goes_on_no_longer_than_it_may_though_asked_to_come_back_later() -> None:
+    error, pauses, _ = look(answer(429, {"Retry-After": "30"}), seconds=5)
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error.__cause__, LimitedError)
+    assert pauses == []
+
+
+def test_the_pause_before_the_last_look_at_a_run_ends_with_the_time() -> None:
+    running = {"run_id": "run_1", "state": "running", "progress": 0.5}
+    _, pauses, _ = look(told(running), told(running | {"state": "succeeded"}), seconds=0.2)
+    assert pauses[0] <= 0.2
+
+
+def told(body: object) -> httpx.Response:
+    return httpx.Response(200, json=body, request=httpx.Request("GET", "http://nock/"))
 
 
 def test_an_id_of_any_script_is_one_part_of_the_path() -> None:

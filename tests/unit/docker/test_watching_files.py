@@ -70,6 +70,14 @@ def test_a_counter_is_asked_for_its_rate_and_a_quantile_keeps_its_buckets(expres
         assert re.search(r"by \(le\b", expression)
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_share_of_what_was_never_counted_is_not_silent(rule: dict[str, Any]) -> None:
+    compared = rule["expr"].split(">")
+    counted, against = ({*re.findall(r"nock_\w+_total", side)} for side in (compared[0], compared[-1]))
+    if counted and against - counted and "by (" in rule["expr"]:
+        assert f" or 0 * {compared[0].strip()}" in compared[-1], "without a series on the right there is no alert"
+
+
 def test_panels_do_not_overlap_and_have_ids_and_units_of_their_own() -> None:
     taken = set()
     for panel in BOARD["panels"]:

@@ -1,6 +1,7 @@
 """Several gateway processes answer Prometheus as one."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ from tests.fixtures.compose import ROOT
 
 
 @contextmanager
-def counting(turns: int) -> Iterator[str]:
+def counting(turns: int, *engines: str) -> Iterator[str]:
     """A process that has counted, and what it told then."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fixtures.counting_process", str(turns)],
+        [sys.executable, "-m", "tests.fixtures.counting_process", str(turns), *engines],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -47,6 +48,13 @@ def test_what_two_processes_count_is_added_up_and_the_dead_hold_nothing() -> Non
             assert both == {"nock_turns_total": 7, "nock_turn_seconds_count": 7, "nock_chats_in_flight": 7}
         with counting(1) as told:
             assert values(told) == {"nock_turns_total": 8, "nock_turn_seconds_count": 8, "nock_chats_in_flight": 1}
+
+
+def test_an_engine_that_one_process_knew_is_told_by_none_that_finds_it_no_more() -> None:
+    with metric_files.shared_folder(), counting(1, "gone:8000", "there:8000") as first:
+        assert set(re.findall(r'engine="([^"]+)"', first)) == {"gone:8000", "there:8000"}
+        with counting(1, "there:8000") as told:
+            assert set(re.findall(r'engine="([^"]+)"', told)) == {"there:8000"}
 
 
 def test_the_folder_goes_with_its_processes_and_a_process_alone_has_none() -> None:
