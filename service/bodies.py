@@ -2,14 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationError
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,29 +70,6 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-class StrictRequest(Request):
-    """JSON by `read_json`."""
-
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            self._json = read_json(await self.body())
-        return self._json
-
-
-class StrictRoute(APIRoute):
-    """A route whose body is read by StrictRequest, and as JSON whatever its declared type: `curl -d` says form."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def strictly(request: Request) -> Response:
-            others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
-            scope = dict(request.scope, headers=[*others, (b"content-type", b"application/json")])
-            return await handle(StrictRequest(scope, request.receive))
-
-        return strictly
 
 
 class BodyLimit:

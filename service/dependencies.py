@@ -47,11 +47,16 @@ async def get_key(gateway: GatewayDep, given: Given) -> Key:
 AnyKeyDep = Annotated[Key, Depends(get_key)]
 
 
-async def key_of(gateway: Gateway, request: Request, *scopes: Scope) -> Key:
-    """The key of a request that is read without FastAPI, if it has one of the scopes."""
+def credentials_of(request: Request) -> HTTPAuthorizationCredentials | None:
+    """What a request presents, read without FastAPI."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     given = HTTPAuthorizationCredentials(scheme=scheme, credentials=secret.strip())
-    return await needs(*scopes)(await get_key(gateway, given if scheme.lower() == "bearer" else None))
+    return given if scheme.lower() == "bearer" else None
+
+
+async def key_of(gateway: Gateway, request: Request, *scopes: Scope) -> Key:
+    """The key of a request that is read without FastAPI, if it has one of the scopes."""
+    return await needs(*scopes)(await get_key(gateway, credentials_of(request)))
 
 
 def needs(*scopes: Scope) -> Callable[[Key], Awaitable[Key]]:
@@ -72,11 +77,16 @@ FeedbackKeyDep = Annotated[Key, Depends(needs(Scope.FEEDBACK))]
 AdminKeyDep = Annotated[Key, Depends(needs(Scope.ADMIN))]
 
 
-async def get_feedback_sender(gateway: GatewayDep, given: Given) -> Key | FeedbackToken:
-    """Who posts an outcome: a key with the scope, or the holder of a turn's token."""
+async def get_sender(gateway: GatewayDep, given: Given) -> Key | FeedbackToken:
+    """A key, or the holder of a turn's token."""
     if given is not None and given.credentials.startswith(feedback_tokens.PREFIX):
         return feedback_tokens.read(gateway.signer, given.credentials, datetime.now(UTC))
-    return await needs(Scope.FEEDBACK)(await get_key(gateway, given))
+    return await get_key(gateway, given)
+
+
+async def get_feedback_sender(sender: Annotated[Key | FeedbackToken, Depends(get_sender)]) -> Key | FeedbackToken:
+    """Who posts an outcome: a key with the scope, or the holder of a turn's token."""
+    return sender if isinstance(sender, FeedbackToken) else await needs(Scope.FEEDBACK)(sender)
 
 
 FeedbackSenderDep = Annotated[Key | FeedbackToken, Depends(get_feedback_sender)]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, Error
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.adapters import AdapterName
@@ -83,6 +83,6 @@ async def follow(
                             on_revoked()
                         if notice.channel == ERASED_CHANNEL:
                             on_erased(notice.payload)
-        except (OperationalError, SQLAlchemyError, OSError) as error:
+        except (Error, SQLAlchemyError, OSError) as error:
             log.warning("routing table not refreshed", why=type(error).__name__)
             await asyncio.sleep(poll_seconds)

@@ -12,9 +12,9 @@ from service.adapters.lineage import show_lineage
 from service.adapters.naming import named
 from service.adapters.schemas import AdapterOut, Adapters, EvaluationQueued, LineageOut
 from service.adapters.showing import show
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, SessionDep, check_sees
 from service.errors import ErrorBody
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 502, 503, 504)

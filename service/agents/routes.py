@@ -12,9 +12,9 @@ from core.storage.models import Agent
 from core.storage.repositories import agents, audit
 from service.agents import service
 from service.agents.schemas import AgentChange, AgentIn, AgentOut, Agents, MetricIn
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
 from service.errors import ErrorBody
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 413, 422, 503)

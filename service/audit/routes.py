@@ -9,9 +9,9 @@ from core.domain.keys import Key
 from core.storage.models import AuditEntry
 from core.storage.repositories import audit
 from service.audit.schemas import Audit, AuditOut
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, SessionDep, check_sees
 from service.errors import ErrorBody
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 403, 404, 422, 503)}
 

@@ -11,7 +11,7 @@ from core.domain import ids
 from core.domain.conversations import Message
 from core.domain.errors import NotFoundError
 from core.domain.keys import Scope
-from service.bodies import StrictRoute, read_body
+from service.bodies import read_body
 from service.chat import presenting, service
 from service.chat.attachments import check_text
 from service.chat.headers import DESCRIBED, read_conversation_id
@@ -23,6 +23,7 @@ from service.errors import ErrorBody, OpenAIErrorBody
 from service.gateway import Gateway
 from service.hanging_up import until_hang_up
 from service.openapi import reading
+from service.strict_route import StrictRoute
 
 OPENAI_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 404, 410, 413, 415, 429, 502, 503, 504)

@@ -14,6 +14,8 @@ from service.chat.presenting import Shown
 
 MOST_TAGS = 16
 TAG_LENGTH = 64
+END_USER_LENGTH = 512
+"""In characters, of four bytes at most: what an index of Postgres takes, however little it can be made smaller."""
 MOST_TOOLS = 1024
 INT64 = 2**63
 
@@ -51,6 +53,7 @@ def _word_or_object(choice: Any) -> Any:
     return choice
 
 
+EndUser = Annotated[Text, Field(max_length=END_USER_LENGTH)]
 Content = Annotated[str | list[dict[str, Any]] | None, BeforeValidator(_text_or_parts)]
 Stop = Annotated[str | list[str] | None, BeforeValidator(_one_or_several)]
 ToolChoice = Annotated[str | dict[str, Any] | None, BeforeValidator(_word_or_object)]
@@ -95,7 +98,11 @@ class StreamOptions(BaseModel):
 
 
 class ChatCompletionIn(BaseModel):
-    """A chat completion request. What the schema does not name passes to the engine, which may refuse it."""
+    """A chat completion request. What the schema does not name passes to the engine, which may refuse it.
+
+    Of `metadata`, `conversation_id` and `user` say the same as the header and the field, within the same lengths; every
+    other entry is a tag.
+    """
 
     model_config = OPEN
 
@@ -121,7 +128,7 @@ class ChatCompletionIn(BaseModel):
     response_format: dict[str, Any] | None = None
     return_token_ids: Flag = False
     metadata: dict[str, Any] | None = None
-    user: Text | None = None
+    user: EndUser | None = None
     store: bool | None = None
 
     @field_validator("metadata")
@@ -136,6 +143,8 @@ class ChatCompletionIn(BaseModel):
                 raise ValueError(f"{name[:TAG_LENGTH]!r} must be a text without NUL characters")
         if any(len(name) > TAG_LENGTH or len(value) > TAG_LENGTH for name, value in tags.items()):
             raise ValueError(f"a tag is longer than {TAG_LENGTH} characters")
+        if len(given.get("user", "")) > END_USER_LENGTH:
+            raise ValueError(f"'user' is longer than {END_USER_LENGTH} characters")
         return given
 
     @model_validator(mode="after")
@@ -196,7 +205,7 @@ class ChatIn(BaseModel):
     agent: ShortText
     message: Annotated[Text, Field(min_length=1)]
     conversation_id: Text | None = None
-    user: Text | None = None
+    user: EndUser | None = None
 
 
 class ChatOut(BaseModel):

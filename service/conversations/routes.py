@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from core.domain.episodes import EpisodeEnd
 from core.outcomes import settling
 from core.storage.repositories import conversations
-from service.bodies import StrictRoute
 from service.conversations.finding import find_conversation
 from service.conversations.schemas import ConversationOut
 from service.conversations.showing import show
 from service.dependencies import CloseKeyDep, GatewayDep, SessionDep, TurnKeyDep
 from service.errors import ErrorBody
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 422, 503)

@@ -8,13 +8,13 @@ from core.domain import ids
 from core.domain.keys import Key
 from core.storage.models import Erasure
 from core.storage.repositories import erasures
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep
 from service.erasure import service
 from service.erasure.schemas import ErasureOut, Erasures
 from service.erasure.showing import show
 from service.errors import ErrorBody
 from service.gateway import Gateway
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 503)}
 

@@ -12,7 +12,6 @@ from core.domain.errors import NockError
 from core.domain.feedback_tokens import FeedbackToken
 from core.storage.repositories import audit, rewards
 from service import metrics
-from service.bodies import StrictRoute
 from service.dependencies import FeedbackKeyDep, FeedbackSenderDep, GatewayDep, SessionDep
 from service.errors import ErrorBody, as_invalid_value, status_of
 from service.feedback import dead_letters
@@ -23,6 +22,7 @@ from service.feedback.retracting import retract
 from service.feedback.schemas import BatchIn, BatchOut, DeadLetterOut, DeadLetters, FeedbackIn, FeedbackOut
 from service.feedback.taking import outcome, take
 from service.gateway import Gateway
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 410, 413, 422, 429, 503)

@@ -14,11 +14,11 @@ from core.domain.keys import Key, hash_secret, new_secret
 from core.domain.limits import UNLIMITED
 from core.storage.models import ApiKey
 from core.storage.repositories import keys
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep
 from service.errors import ErrorBody
 from service.gateway import Gateway
 from service.keys.schemas import KeyChange, KeyIn, KeyOut, Keys, NewKey, RotateIn
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 503)}
 

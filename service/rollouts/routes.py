@@ -14,7 +14,6 @@ from core.storage.repositories import adapters, agents, canaries, rollouts
 from service.adapters.naming import named
 from service.adapters.schemas import AdapterOut
 from service.adapters.showing import show
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, GatewayDep, SessionDep, check_sees
 from service.errors import ErrorBody
 from service.rollouts.schemas import (
@@ -29,6 +28,7 @@ from service.rollouts.schemas import (
     RolloutOut,
     check_reason,
 )
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 502, 503, 504)

@@ -12,10 +12,10 @@ from core.domain import ids
 from core.domain.errors import ConflictError, NotFoundError
 from core.storage.models import LearnerRun
 from core.storage.repositories import adapters, agents, audit, learner
-from service.bodies import StrictRoute
 from service.dependencies import AdminKeyDep, SessionDep, check_sees
 from service.errors import ErrorBody
 from service.runs.schemas import RunOut, RunQueued, Runs
+from service.strict_route import StrictRoute
 
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 403, 404, 409, 422, 503)}
 

@@ -6,7 +6,9 @@ import os
 import resource
 import zlib
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -154,7 +156,8 @@ WRONG: list[tuple[Json, str | None]] = [
         (body(metadata={"conversation_id": wrong}), "metadata.conversation_id")
         for wrong in ("", "x" * 129, "a\nb", "\u202e")
     ],
-    *[(body(user=wrong), "user") for wrong in (3, [], {}, "a\x00")],
+    *[(body(user=wrong), "user") for wrong in (3, [], {}, "a\x00", "x" * 513)],
+    (body(metadata={"user": "x" * 513}), "metadata"),
     *[(body(store=wrong), "store") for wrong in ("no", 0, [])],
 ]
 
@@ -172,6 +175,23 @@ async def test_whatever_has_the_wrong_type_or_value_is_refused_by_its_name(
         assert error["type"] == "invalid_request_error", seen
         assert len(error["message"]) < 300, seen
     assert not scripted_engine.requests
+
+
+async def test_an_end_user_of_the_longest_name_is_found_again_and_a_longer_one_is_refused(
+    gateway: RunningGateway,
+) -> None:
+    draw = Random(1)
+    longest = "".join(chr(draw.randrange(0x10000, 0x110000)) for _ in range(512))  # 2 KiB that nothing makes smaller
+    for path, asked in (
+        (CHAT, body(user=longest)),
+        (CHAT, body(metadata={"user": longest})),
+        ("/chat", {"agent": "demo", "message": "hello", "user": longest}),
+    ):
+        answer = await gateway.chat.post(path, json=asked)
+        assert answer.status_code == 200, answer.text
+        assert (await gateway.admin.delete(f"/users/{quote(longest)}")).status_code == 200
+    refused = await gateway.chat.post("/chat", json={"agent": "demo", "message": "hello", "user": longest + "x"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "user")
 
 
 async def test_what_is_no_object_is_refused(gateway: RunningGateway) -> None:

@@ -1,6 +1,7 @@
 """A gateway's process that is told to end: who is being served is served to the end, and nothing that came is lost."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import time
@@ -185,6 +186,35 @@ async def test_of_several_processes_one_that_dies_is_replaced_and_all_end_togeth
         gateway.process.send_signal(signal.SIGTERM)
         await eventually(gateway.is_over)
         assert not [one for one in first if one.is_running()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "systemd"])
+async def test_several_processes_that_are_told_together_drain_though_their_keeper_tells_them_again(
+    start: Start, scripted_engine: ScriptedEngine, number: signal.Signals
+) -> None:
+    scripted_engine.pause = 0.3
+    async with start(processes=2) as gateway:
+        streamed = asyncio.create_task(ask(gateway.chat, stream=True))
+        await eventually(lambda: len(scripted_engine.requests) == 1)
+        os.killpg(gateway.process.pid, number)
+        assert "[DONE]" in (await streamed).text
+        await eventually(gateway.is_over)
+
+
+async def test_several_processes_that_are_told_together_twice_end_at_once(
+    start: Start, scripted_engine: ScriptedEngine
+) -> None:
+    scripted_engine.fault = "hang"
+    async with start(processes=2) as gateway:
+        waiting = asyncio.create_task(ask(gateway.chat, stream=False))
+        await eventually(lambda: len(scripted_engine.requests) == 1)
+        os.killpg(gateway.process.pid, signal.SIGINT)
+        await asyncio.sleep(2)
+        assert not gateway.is_over()
+        os.killpg(gateway.process.pid, signal.SIGINT)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await waiting
+        await eventually(gateway.is_over)
 
 
 async def test_no_process_outlives_the_one_that_keeps_them(start: Start) -> None:

@@ -3,14 +3,19 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from core.domain import ids
+from core.domain.feedback_tokens import issue
+from core.domain.signatures import Signer
 from core.storage import database as storage
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent
-from tests.fixtures.gateway import RunningGateway, StartGateway
+from tests.fixtures.gateway import SECRET, RunningGateway, StartGateway
+from tests.fixtures.raw_http import RawClient, head
 from tests.fixtures.scripted_engine import ScriptedEngine
 from tests.fixtures.waiting import eventually
 
@@ -78,6 +83,32 @@ async def test_a_gateway_works_on_no_more_requests_than_it_may_and_still_says_ho
         await eventually(lambda: gateway.app.state.capacity.under_way == 0)
         scripted_engine.pause = 0.0
         assert code(await say(gateway)) == "ok"
+
+
+async def begin_a_body(gateway: RunningGateway, secret: str, path: str) -> RawClient:
+    client = await RawClient.connect(gateway.url)
+    await client.send([head(secret, 1000, target=path) + b"{"])
+    return client
+
+
+@pytest.mark.parametrize("path", ["/chat", "/feedback", "/feedback/batch", "/admin/agents", "/admin/keys"])
+async def test_who_has_no_key_holds_no_place_with_a_body(gateway: RunningGateway, path: str) -> None:
+    for secret in ("", "nk_guessed", "nkf_guessed"):
+        client = await begin_a_body(gateway, secret, path)
+        assert (await client.read(until=b"}}")).startswith(b"HTTP/1.1 401 ")
+        assert gateway.app.state.capacity.under_way == 0
+        client.cut()
+
+
+async def test_a_feedback_token_holds_a_place_where_tokens_are_taken_and_nowhere_else(gateway: RunningGateway) -> None:
+    token = issue(Signer(SECRET), ids.new_id(), "reward", datetime.now(UTC))
+    elsewhere = await begin_a_body(gateway, token, "/feedback/batch")
+    assert (await elsewhere.read(until=b"}}")).startswith(b"HTTP/1.1 401 ")
+    waited_for = await begin_a_body(gateway, token, "/feedback")
+    await eventually(lambda: gateway.app.state.capacity.under_way == 1)
+    assert await waited_for.read(seconds=0.5) == b""
+    for each in (elsewhere, waited_for):
+        each.cut()
 
 
 async def test_who_finds_no_connection_to_the_database_is_told_so_before_long(

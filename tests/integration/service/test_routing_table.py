@@ -3,9 +3,11 @@
 import asyncio
 import time
 
+from alembic import command
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from core.storage import migrations
 from core.storage.database import Database, connect
 from service.app import libpq_address
 from service.routing_table import RoutingTable, follow
@@ -50,6 +52,21 @@ async def test_the_last_table_stays_in_service_while_postgres_is_away_and_is_ren
     await create_agent(database, "after")
     assert await knows(table, "after", seconds=10)
     following.cancel()
+
+
+async def test_a_table_from_before_the_first_migration_follows_once_it_has_run(empty_database_url: str) -> None:
+    table = RoutingTable()
+    engine = connect(empty_database_url, pool_size=2)
+    database = Database(engine)
+    following = asyncio.create_task(
+        follow(table, database, libpq_address(empty_database_url), 0.1, lambda: None, lambda _: None)
+    )
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(command.upgrade, migrations.configuration(empty_database_url), "head")
+    await create_agent(database, "first")
+    assert await knows(table, "first", seconds=10)
+    following.cancel()
+    await engine.dispose()
 
 
 def test_an_address_reaches_libpq_whatever_its_characters() -> None:
