@@ -1,7 +1,7 @@
 """What an engine generated, put together from a whole answer or from the chunks of a stream."""
 
+import math
 from array import array
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,14 @@ Json = dict[str, Any]
 TRUNCATED = "truncated"
 """The finish reason of a reply that the client or the engine broke off."""
 
-MOST_CALLS = 1024
-"""Tool calls of one reply; an engine that names a higher one is broken, and the places before it would fill memory."""
+CALLS = range(1024)
+"""Places of a reply's tool calls; an engine that names a higher one is broken: those before it would fill memory."""
+
+LARGEST = 2**31 - 1
+"""Of token ids and of counts of tokens: int32 holds no more, and no vocabulary and no reply is larger."""
+
+BROKEN = (KeyError, TypeError, AttributeError, ValueError, OverflowError)
+"""What comes of reading as a completion what is none."""
 
 
 @dataclass(slots=True)
@@ -32,30 +38,23 @@ class Generation:
     def add_answer(self, answer: Json) -> None:
         """Take a whole answer (`chat.completion`). Raises EngineError for what is none."""
         try:
-            choice = answer["choices"][0]
-            ids, logprobs = _tokens(choice)
-            self._add_message(choice["message"])
-            self.completion_ids += ids
-            self.logprobs += logprobs
-            self.finish_reason = _text(choice["finish_reason"])
-            self.prompt_ids = answer.get("prompt_token_ids") or []
-            self.usage = _counts(answer.get("usage"))
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            (choice,) = answer["choices"]
+            finish = _text(choice["finish_reason"])
+            self._add(choice, choice["message"], _ids(answer.get("prompt_token_ids")), _counts(answer.get("usage")))
+            self.finish_reason = finish
+        except BROKEN as error:
             raise EngineError("The engine answered something that is no chat completion.") from error
 
     def add_chunk(self, chunk: Json) -> None:
         """Take one chunk of a stream (`chat.completion.chunk`). Raises EngineError for what is none."""
         try:
-            self.prompt_ids = self.prompt_ids or chunk.get("prompt_token_ids") or []
-            self.usage = _counts(chunk.get("usage")) or self.usage
-            for choice in chunk.get("choices") or []:
-                ids, logprobs = _tokens(choice)  # before anything is taken: what breaks a stream is no part of its turn
-                finish = _text(choice.get("finish_reason") or "")
-                self._add_delta(choice.get("delta") or {})
-                self.completion_ids += ids
-                self.logprobs += logprobs
-                self.finish_reason = finish or self.finish_reason
-        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            prompt_ids = self.prompt_ids or _ids(chunk.get("prompt_token_ids"))
+            usage = _counts(chunk.get("usage")) or self.usage
+            (choice,) = chunk.get("choices") or [{}]
+            finish = _text(choice.get("finish_reason") or "")
+            self._add(choice, choice.get("delta") or {}, prompt_ids, usage)
+            self.finish_reason = finish or self.finish_reason
+        except BROKEN as error:
             raise EngineError("The engine sent an event that is no part of a chat completion.") from error
 
     def message(self) -> Json:
@@ -74,36 +73,58 @@ class Generation:
         prompt, completion = len(self.prompt_ids), len(self.completion_ids)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
-    def _add_message(self, message: Json) -> None:
-        self.content = _text(message.get("content") or "")
-        self.reasoning = _text(message.get("reasoning") or message.get("reasoning_content") or "")
-        self.tool_calls = message.get("tool_calls") or []
+    def _add(self, choice: Json, said: Json, prompt_ids: list[int], usage: Json | None) -> None:
+        """All of it or nothing: what is broken is no part of a turn, and another engine may be asked in its place."""
+        ids, logprobs = _ids(choice.get("token_ids")), _logprobs(choice)
+        content = self.content + (said.get("content") or "")
+        reasoning = self.reasoning + (said.get("reasoning") or said.get("reasoning_content") or "")
+        if calls := said.get("tool_calls"):
+            for call in [_call(call, place) for place, call in enumerate(calls)]:
+                self._add_call(*call)
+        self.content, self.reasoning = content, reasoning
+        self.prompt_ids, self.usage = prompt_ids, usage
+        self.completion_ids += ids
+        self.logprobs += logprobs
 
-    def _add_delta(self, delta: Json) -> None:
-        self.content += delta.get("content") or ""
-        self.reasoning += delta.get("reasoning") or delta.get("reasoning_content") or ""
-        for call in delta.get("tool_calls") or []:
-            self._add_call(call)
-
-    def _add_call(self, delta: Json) -> None:
+    def _add_call(self, index: int, call_id: str, name: str, arguments: str) -> None:
         """Tool calls come in pieces: the id and name first, the arguments letter by letter."""
-        index = delta.get("index", 0)
-        if not 0 <= index < MOST_CALLS:
-            raise ValueError(f"tool call {index}")
         while len(self.tool_calls) <= index:
             self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-        call, function = self.tool_calls[index], delta.get("function") or {}
-        call["id"] = delta.get("id") or call["id"]
-        call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
+        call = self.tool_calls[index]
+        call["id"] = call_id or call["id"]
+        call["function"]["name"] += name
+        call["function"]["arguments"] += arguments
 
 
-def _tokens(choice: Mapping[str, Any]) -> tuple[list[int], list[float]]:
-    """Ids and log-probs. Raises TypeError, ValueError or OverflowError for ids that cannot be kept."""
-    ids: list[int] = choice.get("token_ids") or []
-    array("i", ids)
+def _ids(given: Any) -> list[int]:
+    """Token ids that can be kept."""
+    ids: list[int] = given or []
+    array("I", ids)  # whole numbers, none of them negative
+    if ids and max(ids) > LARGEST:
+        raise ValueError("a token id is larger than any vocabulary")
+    return ids
+
+
+def _logprobs(choice: Json) -> list[float]:
+    """Log-probs that can be kept: finite as float32."""
     heard = (choice.get("logprobs") or {}).get("content") or []
-    return ids, [float(token["logprob"]) for token in heard]
+    logprobs = [float(token["logprob"]) for token in heard]
+    if not math.isfinite(sum(array("f", logprobs))):
+        raise ValueError("a log-prob is not finite")
+    return logprobs
+
+
+def _call(given: Json, place: int) -> tuple[int, str, str, str]:
+    """Index, id, name and arguments of a tool call or of a piece of one."""
+    index, function = given.get("index", place), given.get("function") or {}
+    if index not in CALLS:
+        raise ValueError(f"tool call {index}")
+    return (
+        int(index),
+        _text(given.get("id") or ""),
+        _text(function.get("name") or ""),
+        _text(function.get("arguments") or ""),
+    )
 
 
 def _text(given: Any) -> str:
@@ -115,4 +136,7 @@ def _text(given: Any) -> str:
 def _counts(usage: Json | None) -> Json | None:
     if not usage:
         return None
-    return {name: int(usage[name]) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    counts = {name: int(usage[name]) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    if not 0 <= min(counts.values()) <= max(counts.values()) <= LARGEST:
+        raise ValueError("a count of tokens is none")
+    return counts

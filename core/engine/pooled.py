@@ -18,6 +18,7 @@ from core.domain.errors import (
 )
 from core.engine.circuit import Circuit
 from core.engine.client import AdapterNotLoadedError, EngineClient, EngineModels, Json
+from core.engine.generation import Generation
 
 log = structlog.get_logger()
 
@@ -86,8 +87,10 @@ class PooledEngine:
         if self.models is None or not self.circuit.trial_is_due(time.monotonic()):
             return
         question = {"model": self.models.base, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        as_of_clients = {"logprobs": True, "return_token_ids": True}
         try:
-            await self.client.complete(question, self.client.silence_seconds)
+            answer = await self.client.complete(question | as_of_clients, self.client.silence_seconds)
+            Generation().add_answer(answer)
         except EngineError:
             self.circuit.note_failed_trial(time.monotonic())
         else:

@@ -15,6 +15,7 @@ from core.domain.errors import (
     EngineUnavailableError,
 )
 from core.engine.client import AdapterNotLoadedError
+from core.engine.generation import Generation
 from core.engine.pooled import PooledEngine
 from core.storage.repositories.rollouts import Route
 from service.chat.choosing import bring_in, holders, is_held
@@ -25,24 +26,31 @@ Json = dict[str, Any]
 
 async def complete(
     gateway: Gateway, route: Route, adapter: AdapterName, body: Json, *, conversation: UUID | None = None
-) -> Json:
-    """One whole answer."""
+) -> tuple[Json, Generation]:
+    """One whole answer, as it came and as it was understood."""
     asking = Asking(gateway, route, adapter, conversation)
     while True:
-        engine = await asking.next_engine()
+        engine, generation = await asking.next_engine(), Generation()
         try:
             answer = await engine.complete(body, asking.seconds_left())
+            generation.add_answer(answer)
         except EngineError as error:
             asking.pass_over(engine, error)
         else:
             engine.circuit.note_success()
-            return answer
+            return answer, generation
 
 
 async def stream(
-    gateway: Gateway, route: Route, adapter: AdapterName, body: Json, *, conversation: UUID | None = None
+    gateway: Gateway,
+    route: Route,
+    adapter: AdapterName,
+    body: Json,
+    generation: Generation,
+    *,
+    conversation: UUID | None = None,
 ) -> AsyncGenerator[Json, None]:
-    """The chunks of one answer. Another engine is tried only while nothing has come."""
+    """The chunks of one answer, each added to `generation` before. Another engine is tried only while there is none."""
     asking = Asking(gateway, route, adapter, conversation)
     body = body | {"stream_options": {"include_usage": True}}
     while True:
@@ -51,8 +59,11 @@ async def stream(
         try:
             async with aclosing(engine.stream(body, asking.seconds_left())) as chunks:
                 async for chunk in chunks:
+                    generation.add_chunk(chunk)
                     started = True
                     yield chunk
+            if not generation.finish_reason:
+                raise EngineError("The engine ended the stream without a finish.")
         except EngineError as error:
             asking.pass_over(engine, error, started=started)
         else:

@@ -179,15 +179,15 @@ def _engine_body(route: Route, adapter: AdapterName, ask: Ask) -> dict[str, Any]
 
 async def answer(gateway: Gateway, turn: OpenTurn) -> tuple[dict[str, Any], OpenTurn]:
     """The engine's whole answer, recorded; and the turn, which may have become a branch while it was generated."""
-    started, generation = time.monotonic(), Generation()
+    started, tokens = time.monotonic(), 0
     try:
-        raw = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
-        generation.add_answer(raw)
+        raw, generation = await complete(gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
+        tokens = generation.token_usage()["total_tokens"]
     except EngineError as error:
         observing.failed(turn, error.code)
         raise
     finally:
-        await turn.admission.settle(generation.token_usage()["total_tokens"])
+        await turn.admission.settle(tokens)
     timing = recording.Timing(time.monotonic() - started, None)
     return raw, await record(gateway, turn, generation, timing)
 

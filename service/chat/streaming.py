@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from core.domain.errors import EngineError, NockError
+from core.domain.errors import NockError
 from core.engine.generation import Generation
 from service import metrics
 from service.chat import observing, presenting
@@ -61,19 +61,18 @@ class TurnStream:
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         turn = self._turn
-        spoken = stream(self._gateway, turn.route, turn.adapter, turn.body, conversation=turn.conversation)
+        spoken = stream(
+            self._gateway, turn.route, turn.adapter, turn.body, self._generation, conversation=turn.conversation
+        )
         async with aclosing(spoken) as chunks:
             async for chunk in chunks:
                 self._first_token = self._first_token or time.monotonic() - self._started
-                self._generation.add_chunk(chunk)
                 if self._generation.finish_reason:
                     await self._record()
                 if chunk.get("choices") or self._usage:
                     yield presenting.event(
                         presenting.completion(chunk, turn_id=turn.public_id, model=self._model, shown=self._shown)
                     )
-        if not self._generation.finish_reason:
-            raise EngineError("The engine ended the stream without a finish.")
         yield presenting.DONE
 
     async def _record(self) -> None:

@@ -19,6 +19,7 @@ class Turn(WithId):
     __table_args__ = (
         Index("ix_turns_conversation_id_index", "conversation_id", "index"),
         Index("ix_turns_previous_head", "previous_head"),
+        Index("ix_turns_head_hash", "head_hash"),
         Index("ix_turns_episode_id", "episode_id"),
     )
 
