@@ -62,6 +62,10 @@ class EngineSettings(Settings):
     """How long a stream may pause, and an engine may fail its health checks, until what it was asked is given up, and
     asked of another where nothing has come yet. Longer forgives long prompts and queues; a hang is noticed later."""
 
+    engine_hedge_seconds: float = Field(default=0.0, ge=0)
+    """How long an engine may say nothing until another is asked the same; whose answer begins first is told, and the
+    other's work is cancelled. Nought: never, for each such request costs two engines."""
+
     engine_concurrency: int = Field(default=256, ge=1)
     """Requests that one gateway gives one engine at once; where all are full clients get 503. At least the engine's own
     batch (vLLM's `--max-num-seqs`): less leaves it idle, more makes requests wait there."""

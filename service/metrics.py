@@ -99,6 +99,11 @@ POOL_IN_USE = Gauge(
     "nock_pool_connections_in_use", "Those at work.", ["pool"], multiprocess_mode="livesum", registry=REGISTRY
 )
 HEALTHY_ENGINES = Gauge("nock_healthy_engines", "Engines that answer.", multiprocess_mode="livemin", registry=REGISTRY)
+HEDGED_REQUESTS = Counter(
+    "nock_hedged_requests_total",
+    "Requests that a second engine was asked too, because the first said nothing.",
+    registry=REGISTRY,
+)
 ENGINE_UP = Gauge(
     "nock_engine_up", "1 if that engine answers.", ["engine"], multiprocess_mode="livemin", registry=REGISTRY
 )

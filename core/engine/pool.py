@@ -20,13 +20,15 @@ log = structlog.get_logger()
 class EnginePool:
     """The engines of a deployment, grouped by the base model that each reports.
 
-    Each has `room` for so many versions, and takes `reply_seconds` for one reply at most.
+    Each has `room` for so many versions, and takes `reply_seconds` for one reply at most. Where it has said nothing for
+    `hedge_seconds`, unless that is 0, another may be asked too.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.engines: list[PooledEngine] = []
         self.room = settings.engine_room
         self.reply_seconds = settings.engine_timeout_seconds
+        self.hedge_seconds = settings.engine_hedge_seconds
         self._settings = settings
         self._discovery = Discovery(settings.sources)
 

@@ -56,6 +56,10 @@ class PooledEngine:
             return EngineState.AWAY
         return EngineState.FAILING if self.circuit.is_open else EngineState.SERVING
 
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self.concurrency
+
     def lists(self, adapter: str) -> bool:
         """Whether it said that it holds the version when it was last looked at."""
         return self.models is not None and adapter in self.models.adapters
@@ -132,6 +136,6 @@ class PooledEngine:
 
     def _take(self) -> None:
         """Count a request. Raises OverloadedError where there are as many as it may have."""
-        if self.in_flight >= self.concurrency:
+        if not self.has_room:
             raise OverloadedError("The engines have as many requests as they can take; try again.")
         self.in_flight += 1

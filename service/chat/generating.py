@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from core.engine.generation import Generation
 from core.engine.pooled import PooledEngine
 from core.storage.repositories.rollouts import Route
 from service.chat.choosing import bring_in, holders, is_held
+from service.chat.hedging import Answer, Ask, first_answer
 from service.gateway import Gateway
 
 Json = dict[str, Any]
@@ -29,16 +30,15 @@ async def complete(
 ) -> tuple[Json, Generation]:
     """One whole answer, as it came and as it was understood."""
     asking = Asking(gateway, route, adapter, conversation)
-    while True:
-        engine, generation = await asking.next_engine(), Generation()
-        try:
-            answer = await engine.complete(body, asking.seconds_left())
-            generation.add_answer(answer)
-        except EngineError as error:
-            asking.pass_over(engine, error)
-        else:
-            engine.circuit.note_success()
-            return answer, generation
+
+    async def ask(engine: PooledEngine) -> tuple[Json, Generation]:
+        answer, generation = await engine.complete(body, asking.seconds_left()), Generation()
+        generation.add_answer(answer)
+        return answer, generation
+
+    engine, answered = await asking.first(ask)
+    engine.circuit.note_success()
+    return answered
 
 
 async def stream(
@@ -53,22 +53,28 @@ async def stream(
     """The chunks of one answer, each added to `generation` before. Another engine is tried only while there is none."""
     asking = Asking(gateway, route, adapter, conversation)
     body = body | {"stream_options": {"include_usage": True}}
-    while True:
-        engine = await asking.next_engine()
-        started = False
-        try:
-            async with aclosing(engine.stream(body, asking.seconds_left())) as chunks:
-                async for chunk in chunks:
+    async with AsyncExitStack() as opened:
+
+        async def ask(engine: PooledEngine) -> tuple[Json | None, AsyncGenerator[Json, None]]:
+            chunks = await opened.enter_async_context(aclosing(engine.stream(body, asking.seconds_left())))
+            return await anext(chunks, None), chunks
+
+        while True:
+            engine, (chunk, chunks) = await asking.first(ask)
+            started = False
+            try:
+                while chunk is not None:
                     generation.add_chunk(chunk)
                     started = True
                     yield chunk
-            if not generation.finish_reason:
-                raise EngineError("The engine ended the stream without a finish.")
-        except EngineError as error:
-            asking.pass_over(engine, error, started=started)
-        else:
-            engine.circuit.note_success()
-            return
+                    chunk = await anext(chunks, None)
+                if not generation.finish_reason:
+                    raise EngineError("The engine ended the stream without a finish.")
+            except EngineError as error:
+                asking.pass_over(engine, error, started=started)
+            else:
+                engine.circuit.note_success()
+                return
 
 
 class Asking:
@@ -84,26 +90,24 @@ class Asking:
         self._adapter = adapter
         self._conversation = conversation
         self._deadline = asyncio.get_running_loop().time() + gateway.pool.reply_seconds
+        self._hedge_seconds = gateway.pool.hedge_seconds
         self._engines: Iterator[PooledEngine] | None = None
         self._was_brought_in = False
         self._was_retried = False
         self._failure: EngineError = EngineUnavailableError("No engine can take the request.")
 
-    async def next_engine(self) -> PooledEngine:
-        """To bring a version in takes of the request's time. Raises the last failure where no engine is left."""
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                if self._engines is None:
-                    found = await holders(self._gateway, self._route, self._adapter, self._conversation)
-                    self._engines = iter(found)
-                if engine := next(self._engines, None):
-                    return engine
-                if not self._was_brought_in and not is_held(self._gateway, self._route, self._adapter):
-                    self._was_brought_in = True
-                    return await bring_in(self._gateway, self._route, self._adapter)
-        except TimeoutError as error:
-            raise EngineTimeoutError("The version could not be brought in within the reply's time.") from error
-        raise self._failure
+    async def first(self, ask: Ask[Answer]) -> tuple[PooledEngine, Answer]:
+        """The first engine that answers, and its answer. Raises the last failure where no engine is left."""
+        while True:
+            engine = await self._next_engine()
+            try:
+                if not self._hedge_seconds:
+                    return engine, await ask(engine)
+                return await first_answer(
+                    engine, ask, after=self._hedge_seconds, another=self._another, adapter=str(self._adapter)
+                )
+            except EngineError as error:
+                self.pass_over(engine, error)
 
     def seconds_left(self) -> float:
         """Until the deadline; no less than a moment, for no time at all would mean no limit."""
@@ -121,3 +125,25 @@ class Asking:
                 raise error
             self._was_retried = True
         self._failure = error
+
+    async def _next_engine(self) -> PooledEngine:
+        """To bring a version in takes of the request's time."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                if self._engines is None:
+                    found = await holders(self._gateway, self._route, self._adapter, self._conversation)
+                    self._engines = iter(found)
+                if engine := next(self._engines, None):
+                    return engine
+                if not self._was_brought_in and not is_held(self._gateway, self._route, self._adapter):
+                    self._was_brought_in = True
+                    return await bring_in(self._gateway, self._route, self._adapter)
+        except TimeoutError as error:
+            raise EngineTimeoutError("The version could not be brought in within the reply's time.") from error
+        raise self._failure
+
+    def _another(self) -> PooledEngine | None:
+        """One that holds the version too, works and has room. That is the request's one retry."""
+        found = next((one for one in self._engines or () if one.has_room and not one.circuit.is_open), None)
+        self._was_retried = self._was_retried or found is not None
+        return found
