@@ -69,7 +69,8 @@ async def test_a_client_that_hangs_up_stops_the_engine_and_leaves_a_truncated_tu
 async def test_what_goes_wrong_in_the_engine_has_its_own_status(
     start_gateway, scripted_engine: ScriptedEngine, fault: str, status: int, code: str, stream: bool
 ) -> None:
-    async with start_gateway(scripted_engine.url, engine={"engine_timeout_seconds": 0.5}) as gateway:
+    limits = {"engine_timeout_seconds": 0.5 if fault == "hang" else 60.0}
+    async with start_gateway(scripted_engine.url, engine=limits, engine_check_seconds=60.0) as gateway:
         scripted_engine.fault = fault
         answer = await gateway.chat.post("/v1/chat/completions", json=say("hello", stream=stream))
         assert answer.status_code == status, answer.text

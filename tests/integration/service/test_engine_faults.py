@@ -129,13 +129,13 @@ async def test_a_whole_reply_is_asked_elsewhere_when_its_engine_answers_no_healt
 async def test_the_reply_has_one_deadline_however_many_engines_are_tried(
     start_gateway: StartGateway, scripted_engine: ScriptedEngine, second_engine: ScriptedEngine, stream: bool
 ) -> None:
-    limits = HASTY | {"engine_silence_seconds": 1.5, "engine_timeout_seconds": 2.0}
+    limits = HASTY | {"engine_silence_seconds": 2.8, "engine_timeout_seconds": 3.0}
     scripted_engine.fault = second_engine.fault = "hang"
     async with start_gateway(f"{scripted_engine.url},{second_engine.url}", engine=limits) as gateway:
         began = time.monotonic()
         answer = await say(gateway, stream=stream)
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "engine_timeout")
-        assert 1.9 < time.monotonic() - began < 2.9
+        assert 2.9 < time.monotonic() - began < 5.5, "two silences, or two deadlines, would take longer"
 
 
 @pytest.mark.parametrize("fault", ["cut", "mute"])

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from service.limits.counting import Counting, Reading
 from service.limits.meters import Kind, Meter
+from tests.fixtures.waiting import eventually
 
 PROCESSES = 3
 _names = count()
@@ -69,7 +70,7 @@ async def test_no_window_ever_holds_more_than_the_limit(redis_url: str, redis: R
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0.1)
     admitted = await hammer(redis_url, name, limit, seconds=4.0, minute_seconds=minute)
-    await asyncio.sleep(0.2)
+    await eventually(lambda: len(times) >= admitted)
     watching.cancel()
     assert len(times) == admitted
     assert admitted >= 6 * limit, "the window slides: room comes back"
@@ -79,28 +80,32 @@ async def test_no_window_ever_holds_more_than_the_limit(redis_url: str, redis: R
 async def test_the_wait_that_is_told_is_the_shortest_after_which_there_is_room(
     redis_url: str, redis: Redis, name: str
 ) -> None:
-    limit, minute = 10, 0.6
+    limit, minute = 10, 1.2
     counting, meter = await opened(redis_url, minute_seconds=minute), Meter(Kind.REQUESTS, limit, "key", name)
-    drawn, entries, refused = random.Random(7), [], 0
-    for _ in range(60):
+    drawn, refused = random.Random(7), 0
+    for _ in range(30):
         cost = drawn.randint(1, 5)
+        before = await microseconds(redis)
         (reading,) = await ask(counting, meter, requests=cost)
         if reading.is_short:
             refused += 1
-            start, *_ = await redis.lrange(name, 0, -1)
             assert 0 < reading.room_in <= minute
             needed = reading.used + cost - limit
-            gone = list(takewhile_sum(await redis.lrange(name, 0, -1), needed))
-            seconds, micros = await redis.time()
-            told = reading.room_in - (int(gone[-1].split()[0]) / 1e6 + minute - (seconds + micros / 1e6))
-            assert 0 <= told < 0.1, start
+            gone = takewhile_sum(await redis.lrange(name, 0, -1), needed)
+            has_room = int(gone[-1].split()[0]) + int(minute * 1e6)
+            assert has_room - await microseconds(redis) <= round(reading.room_in * 1e6) <= has_room - before
             await asyncio.sleep(reading.room_in)
             (again,) = await ask(counting, meter, requests=cost)
             assert not again.is_short
-        entries.append(cost)
         await asyncio.sleep(drawn.random() * 0.04)
     assert refused > 5
     await counting.close()
+
+
+async def microseconds(redis: Redis) -> int:
+    """By Redis' clock."""
+    seconds, micros = await redis.time()
+    return int(seconds) * 1_000_000 + int(micros)
 
 
 def takewhile_sum(entries: list[str], needed: int) -> list[str]:
@@ -165,25 +170,35 @@ async def test_a_place_is_given_back_once_and_taken_by_the_next(redis_url: str, 
 
 
 async def test_the_place_of_a_killed_process_falls_free_with_its_lease(redis_url: str, name: str) -> None:
-    command = [sys.executable, "-m", "tests.fixtures.limits.holder", redis_url, name, "1.0"]
+    command = [sys.executable, "-m", "tests.fixtures.limits.holder", redis_url, name, "3.0"]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     assert process.stdout is not None
     assert (await process.stdout.readline()).strip() == b"held"
     process.kill()
     counting, meter = await opened(redis_url), Meter(Kind.PLACES, 1, "key", name)
     assert (await ask(counting, meter))[0].is_short
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(3.1)
     assert not (await ask(counting, meter))[0].is_short
     await process.wait()
     await counting.close()
 
 
 async def test_redis_forgets_who_comes_no_more(redis_url: str, redis: Redis, name: str) -> None:
+    longest = {Kind.REQUESTS: 60.0, Kind.TOKENS: 60.0, Kind.PLACES: 90.0}
+    counting = await opened(redis_url, minute_seconds=60.0)
+    meters = {kind: Meter(kind, 5, "key", f"{name}:{kind}") for kind in Kind}
+    await ask(counting, *meters.values(), longest=90.0)
+    await counting.settle([meters[Kind.TOKENS]], "x", tokens=9)
+    assert set(await redis.keys(f"{name}:*")) == {meters[kind].name for kind in longest}
+    for kind, seconds in longest.items():
+        assert 0 < await redis.pttl(meters[kind].name) <= seconds * 1000 + 1, kind
+    await counting.close()
+
+
+async def test_redis_has_forgotten_who_has_not_come_for_a_minute(redis_url: str, redis: Redis, name: str) -> None:
     counting = await opened(redis_url, minute_seconds=0.2)
-    meters = [Meter(kind, 5, "key", f"{name}:{kind}") for kind in Kind]
-    await ask(counting, *meters, longest=0.3)
-    await counting.settle([meter for meter in meters if meter.kind is Kind.TOKENS], "x", tokens=9)
-    assert len(await redis.keys(f"{name}:*")) == 3
-    await asyncio.sleep(0.5)
-    assert await redis.keys(f"{name}:*") == []
+    await ask(counting, *(Meter(kind, 5, "key", f"{name}:{kind}") for kind in Kind), longest=0.3)
+    async with asyncio.timeout(20):
+        while await redis.keys(f"{name}:*"):  # noqa: ASYNC110  # Redis tells nobody
+            await asyncio.sleep(0.02)
     await counting.close()
