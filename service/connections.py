@@ -31,7 +31,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._begin_idling()
 
     def data_received(self, data: bytes) -> None:
         self._arrived += len(data)
@@ -44,6 +44,8 @@ class BoundedConnection(HttpToolsProtocol):
             self.send_400_response("The head of the request is too large.")
         elif self._is_awaiting_head and not self._head_bytes:
             self._end_pacing()
+            if not self._is_answering():  # the body of a request that was answered at its head
+                self._begin_idling()
         elif self._pacing is None:
             self._begin_pacing()
 
@@ -71,14 +73,20 @@ class BoundedConnection(HttpToolsProtocol):
         self._end_waiting()
         super().connection_lost(exc)
 
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _begin_idling(self) -> None:
+        """Until the next byte, which ends it, or the end of the time that an idle connection is kept."""
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
     def _begin_pacing(self) -> None:
         self._arrived = 0
         self._pacing = self.loop.call_later(self.pace_seconds, self._check_pace)
 
     def _check_pace(self) -> None:
         """Cut who is too slow; not who waits for us, to read on or to answer a request that is complete."""
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        is_waiting = self.flow.read_paused or (self._is_awaiting_head and is_answering)
+        is_waiting = self.flow.read_paused or (self._is_awaiting_head and self._is_answering())
         if self._arrived < self.pace_bytes and not is_waiting:
             self.transport.abort()
         else:

@@ -8,7 +8,7 @@ import pytest
 from core.storage.database import Database
 from service.connections import BoundedConnection
 from tests.fixtures.builders import create_agent
-from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.gateway import RunningGateway, StartGateway
 from tests.fixtures.raw_http import PATH, RawClient, body, head, request, server_sides
 from tests.fixtures.scripted_engine import ScriptedEngine
 from tests.fixtures.waiting import eventually
@@ -78,6 +78,19 @@ async def test_a_request_that_does_not_arrive_gives_its_place_back(
     assert await client.read(seconds=5) == b""
     await eventually(lambda: gateway.app.state.capacity.under_way == 0)
     await eventually(lambda: server_sides(gateway.url) <= before)
+
+
+async def test_who_is_silent_after_a_body_that_was_not_waited_for_is_let_go_of_as_any_idle_client(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fixtures.gateway.KEEP_ALIVE_SECONDS", 0.5)
+    async with start_gateway(scripted_engine.url) as gateway:
+        client = await RawClient.connect(gateway.url)
+        await client.send([head("nk_guessed", 2, target="/feedback")])
+        assert (await client.read(until=b"}}")).startswith(b"HTTP/1.1 401 ")
+        await client.send([b"{}"])
+        await eventually(lambda: server_sides(gateway.url) == 0)
+        client.cut()
 
 
 async def test_who_waits_for_an_answer_is_not_taken_for_slow(
