@@ -6,7 +6,13 @@ the places for requests that Capacity counts. A proxy in front usually has such 
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from core.domain.errors import InvalidRequestError
+from service.errors import error_body
+
+TOO_LARGE = "The head of the request is too large."
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -23,6 +29,7 @@ class BoundedConnection(HttpToolsProtocol):
     unread_seconds = 60.0
     """How long a client may leave its answer unread while we hold more of it than goes into our buffer."""
 
+    url = b""
     _is_awaiting_head = True
     _head_bytes = 0
     _arrived = 0
@@ -41,7 +48,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._head_bytes > self.most_head_bytes:
-            self.send_400_response("The head of the request is too large.")
+            self.send_400_response(TOO_LARGE)
         elif self._is_awaiting_head and not self._head_bytes:
             self._end_pacing()
             if not self._is_answering():  # the body of a request that was answered at its head
@@ -50,11 +57,24 @@ class BoundedConnection(HttpToolsProtocol):
             self._begin_pacing()
 
     def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.most_head_bytes:
+            raise ValueError(TOO_LARGE)  # the parser passes it on, and uvicorn answers 400
         self._is_awaiting_head = False
         self._head_bytes = 0
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.most_head_bytes:
-            raise ValueError("too large")  # the parser passes it on, and uvicorn answers 400
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """In JSON, as every error."""
+        told = TOO_LARGE if self._head_bytes > self.most_head_bytes else msg
+        body = orjson.dumps(error_body(self.url.decode("latin-1"), 400, InvalidRequestError.code, told, None))
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        self.transport.write(STATUS_LINE[400] + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body)
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         self._is_awaiting_head = True

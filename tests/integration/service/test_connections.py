@@ -1,6 +1,7 @@
 """A connection's bounds: whoever sends too much, too slowly, or reads nothing holds no place for long."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -41,6 +42,23 @@ async def test_headers_of_more_than_64_kib_are_refused(
     heard = await client.read()
     assert heard == b"" or heard.startswith(b"HTTP/1.1 400 "), "who still sends may meet a closed door"
     assert scripted_engine.requests == []
+
+
+@pytest.mark.parametrize("path", [PATH, "/chat"])
+@pytest.mark.parametrize(
+    ("more", "told"), [(b"X-Large: " + b"x" * 66_000, "too large"), (b"no header", "Invalid")], ids=["large", "no HTTP"]
+)
+async def test_a_head_that_cannot_be_read_is_refused_in_the_shape_of_its_path(
+    gateway: RunningGateway, client: RawClient, path: str, more: bytes, told: str
+) -> None:
+    sent = head(gateway.keys.chat, 0, more, target=path)
+    await client.send([sent[:60_000], sent[60_000:]])  # none is left to arrive when the door closes
+    said, _, content = (await client.read()).partition(b"\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in said
+    error = json.loads(content)["error"]
+    assert error.keys() == {"code", "message", "param"} | ({"type"} if path == PATH else set())
+    assert told in error["message"]
 
 
 async def test_a_head_without_end_is_refused_before_it_fills_the_memory(
