@@ -18,6 +18,10 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients and balancers keep theirs (5 and 60 s are usual), for a
 request that is sent while we close meets nobody."""
 
+START_SECONDS = 60
+"""How long one of several processes may give no sign of life: beside a busy learner it imports for longer than the 5 s
+after which uvicorn would kill it, again and again."""
+
 
 def make_app() -> LeavingInSteps:
     """The app of one process. What it is made of stays for ever: the garbage collector need not look at it again."""
@@ -63,6 +67,7 @@ def serve(app: LeavingInSteps | str, settings: GatewaySettings) -> None:
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_worker_healthcheck=START_SECONDS,
         server_header=False,
     )
 

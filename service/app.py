@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -33,6 +34,7 @@ from service.feedback.taking import taken_together
 from service.gateway import Gateway
 from service.gathering import Gathering
 from service.imports import routes as imports_routes
+from service.kept_answer import KeptAnswer
 from service.key_ring import KeyRing
 from service.keys import routes as keys_routes
 from service.limits.counting import Counting
@@ -146,6 +148,8 @@ async def _open(
         adapters_dir=store_settings.adapters_dir,
         outcomes=Gathering("outcomes", taken_together(database, signer), kind=lambda told: told[0]),
         turns=turns,
+        missing_in_database=KeptAnswer(partial(health.find_missing, database)),
+        figures=KeptAnswer(partial(health.look_up_figures, database)),
     )
     stack.push_async_callback(gateway.outcomes.finish)
     with suppress(SQLAlchemyError, OSError):

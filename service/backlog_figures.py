@@ -1,4 +1,4 @@
-"""What waits and what hangs, as gauges: looked up in Postgres whenever Prometheus asks, so that none is ever stale."""
+"""What waits and what hangs, as gauges: looked up in Postgres when Prometheus asks, so that none is stale for long."""
 
 from collections.abc import Sequence
 

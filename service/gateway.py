@@ -1,7 +1,10 @@
 """What one gateway process holds: database, engines, routing, keys, what waits to be written. Made once, in app.py."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
 
 from core.domain.errors import NockError
 from core.domain.signatures import Signer
@@ -10,6 +13,7 @@ from core.storage.database import Database
 from service.feedback.outcomes import Answer
 from service.feedback.taking import Told
 from service.gathering import Gathering
+from service.kept_answer import KeptAnswer
 from service.key_ring import KeyRing
 from service.limits.limiter import Limiter
 from service.routing_table import RoutingTable
@@ -31,3 +35,5 @@ class Gateway:
     adapters_dir: Path
     outcomes: Gathering[Told, Answer | NockError]
     turns: TurnLog
+    missing_in_database: KeptAnswer[Sequence[str]]
+    figures: KeptAnswer[Sequence[Metric]]

@@ -1,14 +1,17 @@
 """GET /healthz, /readyz and /metrics: for orchestrators and Prometheus; no key, no secrets."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
+from core.storage.database import Database
 from core.storage.migrations import current_revision, expected_revision, known_revisions
 from service import backlog_figures, learner_figures, metrics, pulse, turn_figures
 from service.dependencies import GatewayDep
@@ -39,24 +42,32 @@ async def is_ready(gateway: GatewayDep, request: Request) -> JSONResponse:
 
 
 async def _missing(gateway: Gateway) -> list[str]:
-    missing = []
-    try:
-        async with gateway.database.transaction() as session:
-            found = await current_revision(session)
-        if found in BEHIND:
-            missing.append(f"migrations: the database is at {found}, this gateway needs {EXPECTED_REVISION}")
-    except (SQLAlchemyError, OSError):
-        missing.append("postgres: it does not answer")
+    missing = [*await gateway.missing_in_database.get()]
     if not gateway.pool.healthy:
         missing.append("engine: none is healthy")
     return missing
 
 
+async def find_missing(database: Database) -> Sequence[str]:
+    """What Postgres lacks."""
+    try:
+        async with database.transaction() as session:
+            found = await current_revision(session)
+    except (SQLAlchemyError, OSError):
+        return ["postgres: it does not answer"]
+    return [f"migrations: the database is at {found}, this gateway needs {EXPECTED_REVISION}"] * (found in BEHIND)
+
+
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def expose_metrics(gateway: GatewayDep) -> Response:
     """Prometheus' text format."""
-    looked_up = [*await learner_figures.look_up(gateway.database), *await backlog_figures.look_up(gateway.database)]
+    looked_up = await gateway.figures.get()
     pulse.look(gateway)
     turn_figures.follow(gateway.routing.all())
     told = await asyncio.to_thread(metrics.exposition, looked_up)  # thousands of lines: no request waits for them
     return Response(told, media_type=CONTENT_TYPE_LATEST)
+
+
+async def look_up_figures(database: Database) -> Sequence[Metric]:
+    """Those metrics that are rows in Postgres."""
+    return [*await learner_figures.look_up(database), *await backlog_figures.look_up(database)]

@@ -18,6 +18,7 @@ class KeyRing:
         self._cache_seconds = cache_seconds
         self._seen: dict[bytes, tuple[float, Key]] = {}
         self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
+        self._revocations = 0
 
     async def find(self, secret: str) -> Key:
         """The key of that secret; NotAuthenticatedError when it is unknown, revoked or expired.
@@ -27,13 +28,15 @@ class KeyRing:
         hashed = hash_secret(secret)
         trusted_until, key = self._seen.get(hashed, (0.0, None))
         if key is None or time.monotonic() >= trusted_until:
+            revocations = self._revocations
             key = await self._ask(hashed)
             if key is None:
                 self._seen.pop(hashed, None)
                 raise NotAuthenticatedError("This API key is not valid.")
             if len(self._seen) >= MOST_KEYS:
                 self._seen.clear()
-            self._seen[hashed] = (time.monotonic() + self._cache_seconds, key)
+            if revocations == self._revocations:  # else it may be what Postgres said before the last one
+                self._seen[hashed] = (time.monotonic() + self._cache_seconds, key)
         if key.is_expired(datetime.now(UTC)):
             raise NotAuthenticatedError("This API key has expired.", code="expired_api_key")
         return key
@@ -57,5 +60,6 @@ class KeyRing:
             task.exception()  # seen here, should nobody wait for it any more
 
     def forget(self) -> None:
+        self._revocations += 1
         self._seen.clear()
         self._asking.clear()  # what was asked before a revocation answers nobody who comes after it

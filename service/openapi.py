@@ -11,6 +11,11 @@ from service.limits import headers as limits
 
 SCHEMAS = "#/components/schemas/"
 FRAMEWORK_ERROR = f"{SCHEMAS}HTTPValidationError"
+UNREADABLE = {
+    "400": "The body is not what its Content-Encoding says.",
+    "413": "The body is too large.",
+    "415": "The body has a Content-Encoding that is not taken.",
+}
 
 LATER = {
     "Retry-After": "After how many seconds to ask again.",
@@ -57,6 +62,9 @@ def _make(app: FastAPI) -> dict[str, Any]:
                 del responses["422"]
                 status = "400" if path.startswith("/v1/") else "422"
                 responses.setdefault(status, _error("The request makes no sense.", shape))
+            if "requestBody" in operation:
+                for status, description in UNREADABLE.items():
+                    responses.setdefault(status, _error(description, shape))
             responses["500"] = _error("Something failed here; it was logged.", shape)
             responses.setdefault("503", _error("Too much is under way, or Postgres is away: try again.", shape))
             responses["503"]["headers"] = described({"Retry-After": LATER["Retry-After"]})

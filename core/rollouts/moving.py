@@ -74,8 +74,8 @@ async def reject(database: Database, name: AdapterName, *, by: str, reason: str,
         rollout = await rollouts.lock_rollout(session, found.agent_id)
         version = await adapters.lock_version(session, found.id)
         if version.state is AdapterState.REJECTED:
-            if cut:
-                await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
+            if cut and await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED):
+                await _record_rejection(session, rollout, version, cut=cut, by=by, reason=reason, evidence={})
             return version
         tried = await canaries.find_canary(session, rollout.canary_id)
         if tried is not None and tried.adapter_id == version.id:
@@ -109,6 +109,19 @@ async def _take_out(
         rollout.previous_id = await usable_before(session, version.agent_id, version.id, but=rollout.stable_id)
     if cut:
         await conversations.end_episodes_of_adapter(session, version.id, EpisodeEnd.REJECTED)
+    await _record_rejection(session, rollout, version, cut=cut, by=by, reason=reason, evidence=evidence)
+
+
+async def _record_rejection(
+    session: AsyncSession,
+    rollout: Rollout,
+    version: AdapterVersion,
+    *,
+    cut: bool,
+    by: str,
+    reason: str,
+    evidence: dict[str, Any],
+) -> None:
     await record(
         session,
         RolloutEvent(

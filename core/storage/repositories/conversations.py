@@ -173,17 +173,19 @@ async def end_episode(session: AsyncSession, episode_id: UUID, ended_by: Episode
     )
 
 
-async def end_episodes_of_adapter(session: AsyncSession, adapter_id: UUID, ended_by: EpisodeEnd) -> None:
-    await _end_all(session, Episode.adapter_id == adapter_id, ended_by)
+async def end_episodes_of_adapter(session: AsyncSession, adapter_id: UUID, ended_by: EpisodeEnd) -> int:
+    return await _end_all(session, Episode.adapter_id == adapter_id, ended_by)
 
 
-async def _end_all(session: AsyncSession, which: ColumnElement[bool], ended_by: EpisodeEnd) -> None:
-    """End the open ones, locked in the order of their ids: else two such requests may wait for each other."""
+async def _end_all(session: AsyncSession, which: ColumnElement[bool], ended_by: EpisodeEnd) -> int:
+    """How many were open. They are locked in the order of their ids: else two such requests may wait for each other."""
     is_open = Episode.ended_at.is_(None)
-    locked = await session.scalars(select(Episode.id).where(which, is_open).order_by(Episode.id).with_for_update())
+    found = await session.scalars(select(Episode.id).where(which, is_open).order_by(Episode.id).with_for_update())
+    locked = found.all()
     await session.execute(
         update(Episode).where(is_among(Episode.id, locked), is_open).values(ended_at=func.now(), ended_by=ended_by)
     )
+    return len(locked)
 
 
 async def list_idle(session: AsyncSession, *, limit: int) -> Sequence[UUID]:

@@ -153,6 +153,21 @@ async def test_a_rejected_version_may_finish_what_it_serves(gateway: RunningGate
     assert await served_by(gateway, "new") == "demo@base"
 
 
+async def test_what_a_rejected_version_may_finish_can_still_be_cut_and_that_is_told_once(
+    gateway: RunningGateway, candidate: Path
+) -> None:
+    await promote(gateway, "demo@v1")
+    assert await served_by(gateway, "kept") == "demo@v1"
+    for then in ("finish", "finish", "cut", "cut"):
+        await gateway.admin.post("/admin/adapters/demo@v1/reject", json={"open": then, "reason": f"to {then}"})
+    assert await served_by(gateway, "kept") == "demo@base"
+    events = (await gateway.admin.get("/admin/agents/demo/rollout/events")).json()["data"]
+    told = [(event["reason"], event["evidence"]["open"]) for event in events if event["kind"] == "reject"]
+    assert sorted(told) == [("to cut", "cut"), ("to finish", "finish")]
+    noted = (await gateway.admin.get("/admin/audit")).json()["data"]
+    assert [entry["action"] for entry in noted].count("rollout.reject") == 2
+
+
 async def test_an_engine_that_restarted_is_given_the_version_that_a_conversation_needs(
     gateway: RunningGateway, candidate: Path, scripted_engine: ScriptedEngine
 ) -> None:

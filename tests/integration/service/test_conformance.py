@@ -28,8 +28,9 @@ from core.storage.database import Database
 from service.app import create_app
 from service.settings import GatewaySettings
 from tests.fixtures.builders import create_adapter, create_agent, create_key
-from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.gateway import RunningGateway, StartGateway
 from tests.fixtures.one_of_everything import make_one_of_everything
+from tests.fixtures.scripted_engine import ScriptedEngine
 
 APP = create_app(
     GatewaySettings(),
@@ -77,6 +78,34 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_description_names(
         case.call_and_validate(gateway.url, headers={"Authorization": f"Bearer {secret}"}, checks=CHECKS)
 
     await asyncio.to_thread(ask)
+
+
+BODIES = [operation for operation in OPERATIONS.values() if "requestBody" in operation.definition.raw]
+UNREADABLE: dict[int, tuple[bytes, dict[str, str]]] = {
+    400: (b"no gzip", {"Content-Encoding": "gzip"}),
+    413: (b"x" * 2048, {}),
+    415: (b"{}", {"Content-Encoding": "br"}),
+}
+
+
+@pytest.mark.parametrize("operation", BODIES, ids=lambda operation: operation.label)
+async def test_a_body_that_cannot_be_read_is_refused_as_the_description_says(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, database: Database, operation: Any
+) -> None:
+    secret, _ = await create_key(database)
+    limits = ("max_body_bytes", "chat_body_bytes", "feedback_batch_bytes", "adapter_bytes")
+    async with start_gateway(scripted_engine.url, **dict.fromkeys(limits, 1024)) as gateway:
+        known = await make_one_of_everything(gateway, database)
+        media = next(iter(operation.definition.raw["requestBody"]["content"]))
+        for status, (content, headers) in UNREADABLE.items():
+            answer = await gateway.nobody.request(
+                operation.method,
+                operation.path.format_map(known),
+                content=content,
+                headers={"Authorization": f"Bearer {secret}", "Content-Type": f"{media}; boundary=x", **headers},
+            )
+            assert answer.status_code == status, answer.text
+            assert str(status) in operation.definition.raw["responses"]
 
 
 def cases(operation: Any, known: dict[str, str]) -> st.SearchStrategy[schemathesis.Case]:

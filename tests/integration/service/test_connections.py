@@ -1,6 +1,7 @@
 """A connection's bounds: whoever sends too much, too slowly, or reads nothing holds no place for long."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from core.storage.database import Database
 from service.connections import BoundedConnection
 from tests.fixtures.builders import create_agent
-from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.gateway import RunningGateway, StartGateway
 from tests.fixtures.raw_http import PATH, RawClient, body, head, request, server_sides
 from tests.fixtures.scripted_engine import ScriptedEngine
 from tests.fixtures.waiting import eventually
@@ -41,6 +42,23 @@ async def test_headers_of_more_than_64_kib_are_refused(
     heard = await client.read()
     assert heard == b"" or heard.startswith(b"HTTP/1.1 400 "), "who still sends may meet a closed door"
     assert scripted_engine.requests == []
+
+
+@pytest.mark.parametrize("path", [PATH, "/chat"])
+@pytest.mark.parametrize(
+    ("more", "told"), [(b"X-Large: " + b"x" * 66_000, "too large"), (b"no header", "Invalid")], ids=["large", "no HTTP"]
+)
+async def test_a_head_that_cannot_be_read_is_refused_in_the_shape_of_its_path(
+    gateway: RunningGateway, client: RawClient, path: str, more: bytes, told: str
+) -> None:
+    sent = head(gateway.keys.chat, 0, more, target=path)
+    await client.send([sent[:60_000], sent[60_000:]])  # none is left to arrive when the door closes
+    said, _, content = (await client.read()).partition(b"\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in said
+    error = json.loads(content)["error"]
+    assert error.keys() == {"code", "message", "param"} | ({"type"} if path == PATH else set())
+    assert told in error["message"]
 
 
 async def test_a_head_without_end_is_refused_before_it_fills_the_memory(
@@ -78,6 +96,19 @@ async def test_a_request_that_does_not_arrive_gives_its_place_back(
     assert await client.read(seconds=5) == b""
     await eventually(lambda: gateway.app.state.capacity.under_way == 0)
     await eventually(lambda: server_sides(gateway.url) <= before)
+
+
+async def test_who_is_silent_after_a_body_that_was_not_waited_for_is_let_go_of_as_any_idle_client(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fixtures.gateway.KEEP_ALIVE_SECONDS", 0.5)
+    async with start_gateway(scripted_engine.url) as gateway:
+        client = await RawClient.connect(gateway.url)
+        await client.send([head("nk_guessed", 2, target="/feedback")])
+        assert (await client.read(until=b"}}")).startswith(b"HTTP/1.1 401 ")
+        await client.send([b"{}"])
+        await eventually(lambda: server_sides(gateway.url) == 0)
+        client.cut()
 
 
 async def test_who_waits_for_an_answer_is_not_taken_for_slow(

@@ -52,7 +52,7 @@ async def start(database_url: str, keys: Keys, scripted_engine: ScriptedEngine, 
     clients: list[httpx.AsyncClient] = []
 
     @asynccontextmanager
-    async def started(**settings: int) -> AsyncIterator[Process]:
+    async def started(python_path: str = ".", **settings: int) -> AsyncIterator[Process]:
         port = find_free_port()
         url = f"http://127.0.0.1:{port}"
         environment = {
@@ -61,6 +61,7 @@ async def start(database_url: str, keys: Keys, scripted_engine: ScriptedEngine, 
             "NOCK_SECRET": SECRET,
             "NOCK_PORT": str(port),
             "NOCK_RETRY_WINDOW_SECONDS": "0",
+            "PYTHONPATH": python_path,
         } | {f"NOCK_{name.upper()}": str(value) for name, value in settings.items()}
         async with running_program(
             "service", log=tmp_path / "gateway.log", until_answers=f"{url}/readyz", environment=environment
@@ -215,6 +216,16 @@ async def test_several_processes_that_are_told_together_twice_end_at_once(
         with pytest.raises(httpx.RemoteProtocolError):
             await waiting
         await eventually(gateway.is_over)
+
+
+async def test_of_several_processes_none_is_replaced_that_takes_longer_to_start_than_uvicorn_would_wait(
+    start: Start, tmp_path: Path
+) -> None:
+    delay = "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(6)\n"
+    (tmp_path / "sitecustomize.py").write_text(delay)
+    async with start(python_path=f"{tmp_path}:.", processes=2) as gateway:
+        first, second = (one.create_time() for one in processes_of(gateway))
+        assert abs(first - second) < 3
 
 
 async def test_no_process_outlives_the_one_that_keeps_them(start: Start) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.storage import models
 from core.storage.database import Database, connect
 from core.storage.models import RunState
-from service import learner_figures, metrics
+from service import kept_answer, learner_figures, metrics
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.runs import queue_run
@@ -97,8 +97,9 @@ async def test_a_run_that_learned_nothing_hides_no_figure_of_the_one_before(
 
 
 async def test_a_figure_that_the_newest_run_lacks_is_not_left_from_the_one_before(
-    gateway: RunningGateway, database: Database
+    gateway: RunningGateway, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kept_answer, "KEPT_SECONDS", 0.0)
     agent = await create_agent(database, "shop")
     await end_run(database, agent, RunState.SUCCEEDED, figures=LEARNED)
     assert read(await scrape(gateway), "shop")["kl"] == 0.0625

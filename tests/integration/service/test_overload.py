@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from core.domain import ids
 from core.domain.feedback_tokens import issue
 from core.domain.signatures import Signer
 from core.storage import database as storage
 from core.storage.database import Database
+from service import kept_answer
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import SECRET, RunningGateway, StartGateway
 from tests.fixtures.raw_http import RawClient, head
@@ -109,6 +111,19 @@ async def test_a_feedback_token_holds_a_place_where_tokens_are_taken_and_nowhere
     assert await waited_for.read(seconds=0.5) == b""
     for each in (elsewhere, waited_for):
         each.cut()
+
+
+async def test_however_many_ask_for_health_and_metrics_postgres_is_asked_once_for_all(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_answer, "KEPT_SECONDS", 600.0)
+    async with start_gateway(scripted_engine.url, routing_poll_seconds=600) as gateway:
+        said: Counter[str] = Counter()
+        engine = gateway.app.state.gateway.database.bind.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda _connection, _cursor, what, *_: said.update([what]))
+        asked = [gateway.nobody.get(path) for path in ("/readyz", "/metrics") for _ in range(30)]
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    assert said.most_common(1)[0][1] == 1
 
 
 async def test_who_finds_no_connection_to_the_database_is_told_so_before_long(
