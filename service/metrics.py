@@ -76,7 +76,9 @@ LIMITED_REQUESTS = Counter(
     registry=REGISTRY,
 )
 LIMITS_UNAVAILABLE = Counter(
-    "nock_limits_unavailable_total", "Times that limits could not be counted, for want of Redis.", registry=REGISTRY
+    "nock_limits_unavailable_total",
+    "Requests that could not be counted for limits, for want of Redis.",
+    registry=REGISTRY,
 )
 GATHERED = Histogram(
     "nock_gathered_requests",

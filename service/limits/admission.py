@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
-from service.limits.counting import Counting, CountingUnavailableError
 from service.limits.meters import Kind, Meter
+from service.limits.settling import Settling
 
 
 class Admission:
     def __init__(
-        self, counting: Counting | None, meters: Sequence[Meter], request: str, headers: Mapping[str, str]
+        self, settling: Settling | None, meters: Sequence[Meter], request: str, headers: Mapping[str, str]
     ) -> None:
         self.headers = headers
-        self._counting = counting
+        self._settling = settling
         self._request = request
         self._owed = [meter for meter in meters if meter.kind is not Kind.REQUESTS]
 
@@ -25,13 +24,8 @@ class Admission:
         owed, self._owed = self._owed, []
         if not tokens:
             owed = [meter for meter in owed if meter.kind is Kind.PLACES]
-        if owed and self._counting is not None:
-            await asyncio.shield(asyncio.ensure_future(_settle(self._counting, owed, self._request, tokens)))
-
-
-async def _settle(counting: Counting, meters: Sequence[Meter], request: str, tokens: int) -> None:
-    with suppress(CountingUnavailableError):  # it was said and counted; a place falls free by itself
-        await counting.settle(meters, request, tokens=tokens)
+        if owed and self._settling is not None:
+            await asyncio.shield(asyncio.ensure_future(self._settling.settle(owed, self._request, tokens=tokens)))
 
 
 UNCOUNTED = Admission(None, (), "", {})

@@ -12,7 +12,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service import metrics
 from service.limits.meters import Meter
 
 log = structlog.get_logger()
@@ -23,11 +22,17 @@ ANSWER_SECONDS = 0.1
 """A request waits no longer for Redis: a Redis that hangs must not hang chat."""
 REST_SECONDS = 1.0
 """How long Redis is not asked again after it failed: else each request would wait for it in turn."""
+LATE_ROUNDS = 5
+"""Of the event loop, when that time is over: where the loop itself was held up, the answer is there and to be read."""
 CONNECTIONS = 32
 
 
 class CountingUnavailableError(Exception):
     """Redis does not answer now."""
+
+
+class UnansweredError(CountingUnavailableError):
+    """It was asked and has not answered in time: it may have done what it was asked, or do it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,16 @@ class Counting:
     def __init__(
         self, url: str | None, *, answer_seconds: float = ANSWER_SECONDS, minute_seconds: float = MINUTE_SECONDS
     ) -> None:
-        self._redis = None if url is None else _connect(url, answer_seconds)
+        self._redis = None if url is None else _connect(url)
         self._script = None if self._redis is None else self._redis.register_script(SCRIPT)
         self._answer_seconds = answer_seconds
         self._minute = int(minute_seconds * 1e6)
         self._rests_until = 0.0
         self._is_away = False
+
+    @property
+    def has_address(self) -> bool:
+        return self._redis is not None
 
     async def admit(
         self, meters: Sequence[Meter], request: str, *, requests: int, longest_seconds: float
@@ -77,37 +86,48 @@ class Counting:
         self, verb: str, meters: Sequence[Meter], request: str, amount: int, longest_seconds: float
     ) -> list[list[int]]:
         if self._script is None or time.monotonic() < self._rests_until:
-            raise self._away("no address" if self._script is None else "it rests")
+            raise self._away(CountingUnavailableError("no address" if self._script is None else "it rests"))
         arguments: list[str | int] = [verb, request, amount, int(longest_seconds * 1e6), self._minute]
         for meter in meters:
             arguments += [meter.kind.value, meter.limit]
+        asking = asyncio.ensure_future(self._script([meter.name for meter in meters], arguments))
         try:
-            async with asyncio.timeout(self._answer_seconds):
-                rows: list[list[int]] = await self._script([meter.name for meter in meters], arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._rests_until = time.monotonic() + REST_SECONDS
-            raise self._away(type(error).__name__) from error
+            await asyncio.wait({asking}, timeout=self._answer_seconds)
+            for _ in range(LATE_ROUNDS):
+                if not asking.done():
+                    await asyncio.sleep(0)
+        finally:
+            has_answered = not asking.cancel()
+        if not has_answered:
+            raise self._failed(UnansweredError("no answer in time"))
+        try:
+            rows: list[list[int]] = asking.result()
+        except (RedisError, OSError) as error:
+            raise self._failed(CountingUnavailableError(type(error).__name__)) from error
         if self._is_away:
             self._is_away = False
             log.info("limits are counted again")
         return rows
 
-    def _away(self, why: str) -> CountingUnavailableError:
-        metrics.LIMITS_UNAVAILABLE.inc()
+    def _failed(self, error: CountingUnavailableError) -> CountingUnavailableError:
+        self._rests_until = time.monotonic() + REST_SECONDS
+        return self._away(error)
+
+    def _away(self, error: CountingUnavailableError) -> CountingUnavailableError:
         if not self._is_away:
             self._is_away = True
-            log.error("limits cannot be counted: redis does not answer", why=why)
-        return CountingUnavailableError(why)
+            log.error("limits cannot be counted: redis does not answer", why=str(error))
+        return error
 
 
-def _connect(url: str, answer_seconds: float) -> "Redis":
-    """`redis+socket://` is Celery's word for what redis-py calls `unix://`."""
+def _connect(url: str) -> "Redis":
+    """`redis+socket://` is Celery's word for what redis-py calls `unix://`. It waits for ever: `_call` does not."""
     pool = BlockingConnectionPool.from_url(
         url.replace("redis+socket://", "unix://", 1),
         max_connections=CONNECTIONS,
-        timeout=answer_seconds,
-        socket_timeout=answer_seconds,
-        socket_connect_timeout=answer_seconds,
+        timeout=None,
+        socket_timeout=None,
+        socket_connect_timeout=REST_SECONDS,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,  # greetings that a fresh connection need not wait for

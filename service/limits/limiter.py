@@ -10,9 +10,10 @@ from core.domain.signatures import Signer
 from core.storage.models import Agent
 from service import metrics
 from service.limits.admission import UNCOUNTED, Admission
-from service.limits.counting import Counting, CountingUnavailableError, Reading
+from service.limits.counting import Counting, CountingUnavailableError, Reading, UnansweredError
 from service.limits.headers import headers_of
 from service.limits.meters import Kind, Meter, of_outcomes, of_turn
+from service.limits.settling import Settling
 from service.shown_versions import SHOWN
 
 SENTENCES = {
@@ -37,6 +38,7 @@ class Limiter:
     ) -> None:
         """`longest_seconds`: how long one turn may take at most."""
         self._counting = counting
+        self._settling = Settling(counting)
         self._signer = signer
         self._is_open = without_redis == "open"
         self._longest_seconds = longest_seconds + LEASE_MARGIN_SECONDS
@@ -61,6 +63,7 @@ class Limiter:
             await self._admit(meters, "", requests=count)
 
     async def close(self) -> None:
+        await self._settling.close()
         await self._counting.close()
 
     async def _admit(self, meters: Sequence[Meter], agent: str, *, requests: int) -> Admission:
@@ -70,13 +73,16 @@ class Limiter:
                 meters, request, requests=requests, longest_seconds=self._longest_seconds
             )
         except CountingUnavailableError as error:
+            metrics.LIMITS_UNAVAILABLE.inc()
+            if isinstance(error, UnansweredError):
+                self._settling.give_back(meters, request)
             if not self._is_open:
                 raise LimitsUnavailableError("The limits of this key cannot be counted now.") from error
-            return Admission(self._counting, meters, request, {})
+            return Admission(self._settling, meters, request, {})
         short = [reading for reading in readings if reading.is_short]
         if short:
             raise _refusal(agent, readings, max(short, key=lambda reading: reading.room_in))
-        return Admission(self._counting, meters, request, headers_of(readings, counted=requests))
+        return Admission(self._settling, meters, request, headers_of(readings, counted=requests))
 
 
 def _refusal(agent: str, readings: Sequence[Reading], tightest: Reading) -> LimitReachedError:
