@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from core.domain.errors import NotAuthenticatedError
 from core.domain.keys import Key, hash_secret
-from core.storage.database import Database
+from core.storage.database import Database, answered_in_time
 from core.storage.repositories import keys
 
 MOST_KEYS = 10_000
@@ -50,7 +50,7 @@ class KeyRing:
         return await asyncio.shield(asking)  # one that is cancelled takes the answer from no other
 
     async def _look_up(self, hashed: bytes) -> Key | None:
-        async with self._database.transaction() as session:
+        async with answered_in_time(), self._database.transaction() as session:
             return await keys.find_key(session, hashed)
 
     def _end(self, hashed: bytes, task: "asyncio.Task[Key | None]") -> None:

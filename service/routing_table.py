@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.adapters import AdapterName
 from core.domain.errors import NotFoundError
-from core.storage.database import Database
+from core.storage.database import CONNECTING, Database
 from core.storage.repositories import residency, rollouts
 from core.storage.repositories.erasures import CHANNEL as ERASED_CHANNEL
 from core.storage.repositories.keys import REVOKED_CHANNEL
@@ -66,7 +66,7 @@ async def follow(
     """
     while True:
         try:
-            async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as listening:
+            async with await AsyncConnection.connect(url, autocommit=True, **CONNECTING) as listening:
                 await listening.execute(f"LISTEN {MOVED_CHANNEL}")
                 await listening.execute(f"LISTEN {REVOKED_CHANNEL}")
                 await listening.execute(f"LISTEN {ERASED_CHANNEL}")

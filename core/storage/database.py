@@ -1,10 +1,12 @@
 """One engine, one session factory, one way to open a transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import NullPool
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from core import tracing
@@ -27,6 +29,23 @@ OPTIONS: dict[str, Any] = {
 
 POOL_SECONDS = 5.0
 """How long a request waits for a connection, behind all that came before it; then the client is told to come back."""
+
+
+ANSWER_SECONDS = 5.0
+"""How long Postgres may take for what every request needs; then it counts as away."""
+
+
+@asynccontextmanager
+async def answered_in_time() -> AsyncIterator[None]:
+    """Raises OperationalError, as where Postgres is away, when the block takes longer than a small look-up may."""
+    patience = asyncio.timeout(ANSWER_SECONDS)
+    try:
+        async with patience:
+            yield
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise OperationalError(None, None, error, hide_parameters=True) from error
 
 
 def connect(url: str, *, pool_size: int | None = None) -> AsyncEngine:

@@ -1,6 +1,5 @@
 """Connections for statements over many turns: planned once, for tables of any size, and kept open."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
@@ -12,12 +11,9 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.database import CONNECTING
+from core.storage.database import CONNECTING, answered_in_time
 
 Row = TypeVar("Row")
-
-ANSWER_SECONDS = 5.0
-"""How long Postgres may take for a statement over a few rows; then the request that needs it is answered 503."""
 
 NESTED_LOOPS_ONLY = (
     "SET enable_seqscan = off",
@@ -56,8 +52,6 @@ class Connections:
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
                 return await self._run(connection, ask)
-            except psycopg.errors.QueryCanceled:
-                raise
             except psycopg.OperationalError:
                 if not connection.closed:
                     raise
@@ -67,11 +61,8 @@ class Connections:
     async def _run(self, connection: AsyncConnection, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
         self.in_use += 1
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with answered_in_time():
                 return await ask(connection.cursor(binary=True))
-        except TimeoutError as error:
-            await connection.close()
-            raise psycopg.errors.QueryCanceled("Postgres does not answer.") from error
         finally:
             self.in_use -= 1
             if connection.info.transaction_status is TransactionStatus.IDLE:

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 
 from core.domain import ids
 from core.storage import models
@@ -20,8 +20,8 @@ async def agent(database: Database) -> None:
     await create_agent(database, "demo")
 
 
-async def say(gateway: RunningGateway, conversation: str | None = None, text: str = "hello") -> httpx.Response:
-    body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
+async def say(gateway: RunningGateway, conversation: str | None = None, says: str = "hello") -> httpx.Response:
+    body = {"model": "demo", "messages": [{"role": "user", "content": says}]}
     headers = {} if conversation is None else {"X-Conversation-Id": conversation}
     return await gateway.chat.post("/v1/chat/completions", json=body, headers=headers)
 
@@ -58,3 +58,16 @@ async def test_a_conversation_that_postgres_forgot_when_it_broke_down_is_opened_
         assert ids.public(ids.Prefix.CONVERSATION, row.id) == answer.headers["X-Conversation-Id"]
         assert row.external_id == name
         assert await session.scalar(select(func.count()).select_from(models.Turn)) == 1
+
+
+async def test_a_postgres_that_says_nothing_is_told_as_one_that_is_away(
+    gateway: RunningGateway, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.storage.database.ANSWER_SECONDS", 0.3)
+    gateway.app.state.gateway.keys.forget()
+    async with database.transaction() as session:
+        await session.execute(text("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE"))
+        answer = await asyncio.wait_for(say(gateway), 20)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert (await say(gateway)).status_code == 200

@@ -326,8 +326,8 @@ async def test_a_postgres_that_does_not_answer_is_given_up_and_asked_again(
         return await (await cursor.execute("SELECT pg_sleep(%s), 7", [seconds])).fetchone()
 
     await connections.run(partial(ask, seconds=0))
-    monkeypatch.setattr("core.storage.turn_log.connections.ANSWER_SECONDS", 0.2)
-    with pytest.raises(OperationalError, match="does not answer"):
+    monkeypatch.setattr("core.storage.database.ANSWER_SECONDS", 0.2)
+    with pytest.raises(OperationalError):
         await connections.run(partial(ask, seconds=60))
     monkeypatch.undo()
     assert (await connections.run(partial(ask, seconds=0)))[1] == 7
