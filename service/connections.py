@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from core.domain.errors import InvalidRequestError
 from service.errors import error_body
+from service.hanging_up import HANG_UP, HangUp
 
 TOO_LARGE = "The head of the request is too large."
 
@@ -38,6 +39,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        self._hang_up = HangUp()
         self._begin_idling()
 
     def data_received(self, data: bytes) -> None:
@@ -61,6 +63,7 @@ class BoundedConnection(HttpToolsProtocol):
             raise ValueError(TOO_LARGE)  # the parser passes it on, and uvicorn answers 400
         self._is_awaiting_head = False
         self._head_bytes = 0
+        self.scope[HANG_UP] = self._hang_up  # type: ignore[literal-required]  # a name of ours
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -91,6 +94,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_pacing()
         self._end_waiting()
+        self._hang_up.happen()
         super().connection_lost(exc)
 
     def _is_answering(self) -> bool:

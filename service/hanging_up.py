@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.types import Scope
 
 from core.domain.errors import NockError
 
 Result = TypeVar("Result")
+
+HANG_UP = "nock.hang_up"
+"""Where a request's scope has its connection's HangUp. To wait for ASGI's word of it would take a task by request."""
 
 
 class HungUpError(NockError):
@@ -17,25 +20,33 @@ class HungUpError(NockError):
     code = "client_hung_up"
 
 
-async def until_hang_up(request: Request, work: Awaitable[Result]) -> Result:
-    """What the work returns. The request's body must have been read.
+class HangUp:
+    """The end of a client's connection, which serves one request after the other."""
 
-    Raises HungUpError when the client has gone before.
-    """
-    patience = asyncio.timeout(None)
-    watching = asyncio.create_task(_end_at_hang_up(request, patience))
-    try:
-        async with patience:
-            return await work
-    except TimeoutError:
-        if patience.expired():
-            raise HungUpError("The client hung up.") from None
-        raise
-    finally:
-        watching.cancel()
+    def __init__(self) -> None:
+        self._has_happened = False
+        self._waiting: asyncio.Timeout | None = None
+
+    def happen(self) -> None:
+        self._has_happened = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def cut(self, work: Awaitable[Result]) -> Result:
+        """What the work returns. Raises HungUpError when the client has gone before."""
+        patience = self._waiting = asyncio.timeout(0 if self._has_happened else None)
+        try:
+            async with patience:
+                return await work
+        except TimeoutError:
+            if patience.expired():
+                raise HungUpError("The client hung up.") from None
+            raise
+        finally:
+            self._waiting = None
 
 
-async def _end_at_hang_up(request: Request, patience: asyncio.Timeout) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    patience.reschedule(asyncio.get_running_loop().time())
+async def until_hang_up(scope: Scope, work: Awaitable[Result]) -> Result:
+    """The same for the client of a request."""
+    hang_up: HangUp = scope[HANG_UP]
+    return await hang_up.cut(work)

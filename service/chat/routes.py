@@ -77,9 +77,9 @@ async def complete_chat(request: Request) -> Response:
         return _repeat(turn, body.model, stream=body.stream, usage=usage)
     if body.stream:
         events = TurnStream(gateway, turn, model=body.model, shown=body.shown, usage=usage).events()
-        first = await until_hang_up(request, anext(events))  # so that a refusal still has its own status
+        first = await until_hang_up(request.scope, anext(events))  # so that a refusal still has its own status
         return EventStream(first, events, turn.headers)
-    raw, told = await until_hang_up(request, service.answer(gateway, turn))
+    raw, told = await until_hang_up(request.scope, service.answer(gateway, turn))
     shown = presenting.completion(raw, turn_id=told.public_id, model=body.model, shown=body.shown)
     return Response(orjson.dumps(shown), media_type="application/json", headers=told.headers)
 
@@ -129,7 +129,7 @@ async def chat(body: ChatIn, request: Request, gateway: GatewayDep, key: ChatKey
     if isinstance(turn, Repeated):
         reply = turn.turn.reply
     else:
-        raw, turn = await until_hang_up(request, service.answer(gateway, turn))
+        raw, turn = await until_hang_up(request.scope, service.answer(gateway, turn))
         reply = raw["choices"][0]["message"]
     headers = turn.headers
     response.headers.update(headers)

@@ -20,6 +20,7 @@ from service.chat.recording import Timing
 from service.chat.service import OpenTurn, record
 from service.errors import database_failure, error_body, status_of
 from service.gateway import Gateway
+from service.hanging_up import HungUpError, until_hang_up
 
 log = structlog.get_logger()
 
@@ -118,27 +119,13 @@ class EventStream(Response):
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send_all(send))
-        hanging_up = asyncio.create_task(_wait_for_hang_up(receive))
-        try:
-            with metrics.STREAMS_IN_FLIGHT.track_inprogress():
-                await asyncio.wait({sending, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hanging_up.cancel()
-            if not sending.done():
-                sending.cancel()
-            with suppress(asyncio.CancelledError, OSError):
-                await sending
+        with metrics.STREAMS_IN_FLIGHT.track_inprogress(), suppress(HungUpError, OSError):
+            await until_hang_up(scope, self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with aclosing(self._rest) as rest:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for event in rest:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _wait_for_hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
