@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it may carry another request."""
-        return self.is_complete and self._keeps_alive and not self.is_lost
+        return self.is_complete and self._keeps_alive and not self.is_lost and not self._transport.is_closing()
 
     def fail(self, error: EngineError) -> None:
         """End it with what whoever waits for the answer is to be told; one that is whole stays so."""
@@ -118,6 +118,10 @@ class Connection(asyncio.Protocol):
             self._wake()
         else:
             self._break()
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:  # in the same bytes as the end of the answer: nobody asked for another
+            raise EngineError("The engine answered twice.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() in (b"content-length", b"transfer-encoding"):
