@@ -5,10 +5,6 @@ from collections.abc import Sequence
 from service.limits.counting import Reading
 from service.limits.meters import Kind
 
-NAMES = tuple(
-    f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")
-)
-
 
 def headers_of(readings: Sequence[Reading], *, counted: int) -> dict[str, str]:
     """Of the key's and the end user's limit of a minute, the one of which less is left. `counted`: requests since."""
