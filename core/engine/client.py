@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+import structlog
 from opentelemetry.trace import Span, SpanKind
 
 from core import tracing
@@ -24,7 +25,12 @@ from core.settings import EngineSettings
 
 Json = dict[str, Any]
 
+log = structlog.get_logger()
+
 CHAT = "/v1/chat/completions"
+
+MOST_LOGGED = 200
+"""Letters of what an engine says of a failure: enough to know it by, too few for what people said."""
 
 
 class AdapterNotLoadedError(EngineError):
@@ -117,14 +123,15 @@ class EngineClient:
             try:
                 await connection.head()
                 if connection.status != 200:
-                    raise _refusal(connection.status, await connection.whole())
+                    raise self._refusal(connection.status, await connection.whole())
                 async for data in _events(connection):
                     if data == b"[DONE]":
                         is_finished = True
                         return
                     chunk = _object(data, "an event")
                     if chunk.get("error"):
-                        raise EngineError(f"The engine broke off: {_message(chunk)}")
+                        log.warning("engine broke off", engine=self.url, said=_message(chunk)[:MOST_LOGGED])
+                        raise EngineError("The engine broke off.")
                     yield chunk
                 raise EngineError("The engine closed the stream before its end.")
             finally:
@@ -147,8 +154,27 @@ class EngineClient:
                 self._replying.discard(connection)
                 self._connections.give_back(connection)
             if connection.status != 200:
-                raise _refusal(connection.status, answer)
+                raise self._refusal(connection.status, answer, is_asked_often=body is None)
             return answer
+
+    def _refusal(self, status: int, body: bytes, *, is_asked_often: bool = False) -> EngineError:
+        """What an answer other than 200 means. Only where the request is at fault are the engine's words its client's:
+        others may be of its files and its code."""
+        param = None
+        try:
+            told = orjson.loads(body)
+            message, param = _message(told), _param(told)
+        except (orjson.JSONDecodeError, AttributeError):
+            message = f"status {status}"
+        if status in (400, 413, 422):
+            return EngineRefusedError(message, param=param)
+        if status in (429, 503):
+            return EngineBusyError("The engine takes no more requests now.")
+        if not is_asked_often:
+            log.warning("engine failed", engine=self.url, status=status, said=message[:MOST_LOGGED])
+        if status == 404:
+            return AdapterNotLoadedError("The engine does not have what it is asked for.")
+        return EngineError(f"The engine failed (status {status}).")
 
     async def _send(
         self, method: str, path: str, body: Json | None, span: Span, seconds: float, silence: float | None = None
@@ -204,25 +230,6 @@ def _span(url: str, method: str, path: str, body: Json | None) -> AbstractContex
         return tracing.span_apart(f"{method} {path}", attributes, SpanKind.CLIENT)
     named: dict[str, str | int] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": body["model"]}
     return tracing.span_apart(f"chat {body['model']}", attributes | named, SpanKind.CLIENT)
-
-
-def _refusal(status: int, body: bytes) -> EngineError:
-    """What an answer other than 200 means."""
-    param = None
-    try:
-        told = orjson.loads(body)
-        message, param = _message(told), _param(told)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        message = f"status {status}"
-    match status:
-        case 404:
-            return AdapterNotLoadedError(message)
-        case 400 | 413 | 422:
-            return EngineRefusedError(message, param=param)
-        case 429 | 503:
-            return EngineBusyError("The engine takes no more requests now.")
-        case _:
-            return EngineError(f"The engine failed: {message}")
 
 
 def _message(body: Json) -> str:

@@ -11,6 +11,11 @@ from core.domain.errors import EngineError, EngineSilentError, EngineTimeoutErro
 MOST_HEAD_BYTES = 64 * 1024
 """Of an answer: its status line and headers."""
 
+MOST_WHOLE_BYTES = 64 * 1024 * 1024
+"""Of an answer that is kept whole. A token of a reply with 20 alternatives beside it takes some 1,600 bytes: these are
+40,000 tokens, which no engine samples for one request within the two minutes that a reply may take. A longer one can be
+streamed."""
+
 MOST_UNREAD_BYTES = 256 * 1024
 """Of an answer that is read as it comes: while more is unread, nothing more is taken off the network."""
 
@@ -54,6 +59,8 @@ class Connection(asyncio.Protocol):
         """The answer's body."""
         while not self.is_complete:
             await self._news()
+            if self._unread > MOST_WHOLE_BYTES:
+                self.fail(EngineError("The engine sent more than any answer has."))
         return b"".join(self._chunks)
 
     async def head(self) -> None:
@@ -73,7 +80,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it may carry another request."""
-        return self.is_complete and self._keeps_alive and not self.is_lost
+        return self.is_complete and self._keeps_alive and not self.is_lost and not self._transport.is_closing()
 
     def fail(self, error: EngineError) -> None:
         """End it with what whoever waits for the answer is to be told; one that is whole stays so."""
@@ -118,6 +125,10 @@ class Connection(asyncio.Protocol):
             self._wake()
         else:
             self._break()
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:  # in the same bytes as the end of the answer: nobody asked for another
+            raise EngineError("The engine answered twice.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() in (b"content-length", b"transfer-encoding"):

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import structlog
 
@@ -21,15 +20,6 @@ from core.engine.client import AdapterNotLoadedError, EngineClient, EngineModels
 from core.engine.generation import Generation
 
 log = structlog.get_logger()
-
-
-class EngineState(StrEnum):
-    """What can be said of an engine in a word."""
-
-    SERVING = "serving"
-    FAILING = "failing"
-    """It seems healthy and its replies fail: its circuit is open."""
-    AWAY = "away"
 
 
 @dataclass(slots=True, eq=False)
@@ -49,12 +39,6 @@ class PooledEngine:
     @property
     def url(self) -> str:
         return self.client.url
-
-    @property
-    def state(self) -> EngineState:
-        if self.models is None:
-            return EngineState.AWAY
-        return EngineState.FAILING if self.circuit.is_open else EngineState.SERVING
 
     @property
     def has_room(self) -> bool:

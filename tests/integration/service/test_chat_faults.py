@@ -10,7 +10,8 @@ from core.domain import ids
 from core.storage.database import Database
 from core.storage.repositories import conversations
 from tests.fixtures.builders import create_agent
-from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.gateway import RunningGateway, StartGateway
+from tests.fixtures.raw_engine import piece, running_raw_engine
 from tests.fixtures.scripted_engine import ScriptedEngine
 
 
@@ -81,6 +82,37 @@ async def test_what_goes_wrong_in_the_engine_has_its_own_status(
         if fault == "refuse":
             assert "512" in answer.json()["error"]["message"]
             assert answer.json()["error"]["param"] == "input_tokens"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("fault", "code"), [("blurt", "engine_failed"), ("lose", "adapter_not_loaded")])
+async def test_an_engines_own_words_on_its_failure_are_for_the_log(
+    gateway: RunningGateway,
+    scripted_engine: ScriptedEngine,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    code: str,
+    stream: bool,
+) -> None:
+    scripted_engine.fault = fault
+    answer = await gateway.chat.post("/v1/chat/completions", json=say("hello", stream=stream))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, code)
+    assert "/opt/" not in answer.text
+    assert "/opt/" in caplog.text
+    assert len(caplog.text) < 5000
+
+
+async def test_what_an_engine_says_when_it_breaks_off_is_for_the_log(
+    start_gateway: StartGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_raw_engine() as engine, start_gateway(engine.url) as gateway:
+        blurted = b'data: {"error": {"message": "File \\"/opt/vllm/worker.py\\", line 7"}}\n\n'
+        engine.pieces = [piece({"content": "h"}), blurted]
+        answer = await gateway.chat.post("/v1/chat/completions", json=say("hello", stream=True))
+    last = json.loads(answer.text.strip().splitlines()[-1][6:])
+    assert last["error"]["code"] == "engine_failed"
+    assert "/opt/" not in answer.text
+    assert "/opt/" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from core.engine.circuit import FAILURES
-from core.engine.pooled import EngineState
 from core.storage.database import Database
 from tests.fixtures.builders import create_agent
 from tests.fixtures.gateway import RunningGateway, StartGateway
@@ -160,11 +159,16 @@ async def test_a_clients_own_error_is_asked_of_no_other_engine_and_held_against_
     for _ in range(2 * FAILURES):
         assert (await say(gateway)).status_code == 400
     assert asked(scripted_engine) + asked(second_engine) == 2 * FAILURES
-    assert states(gateway) == [EngineState.SERVING, EngineState.SERVING]
+    assert failing(gateway) == [False, False]
 
 
-def states(gateway: RunningGateway) -> list[EngineState]:
-    return [engine.state for engine in gateway.app.state.gateway.pool.engines]
+def failing(gateway: RunningGateway) -> list[bool]:
+    """Of each engine, whether its circuit is open."""
+    return [engine.circuit.is_open for engine in gateway.app.state.gateway.pool.engines]
+
+
+def away(gateway: RunningGateway) -> list[bool]:
+    return [engine.models is None for engine in gateway.app.state.gateway.pool.engines]
 
 
 async def test_an_engine_that_keeps_failing_is_left_out_until_a_trial_of_ours_succeeds(
@@ -174,9 +178,9 @@ async def test_an_engine_that_keeps_failing_is_left_out_until_a_trial_of_ours_su
     answers = [await say(gateway) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {200}
     assert asked(scripted_engine) == FAILURES
-    assert states(gateway) == [EngineState.FAILING, EngineState.SERVING]
+    assert failing(gateway) == [True, False]
     scripted_engine.fault = None
-    await eventually(lambda: EngineState.FAILING not in states(gateway))
+    await eventually(lambda: not any(failing(gateway)))
     assert asked(scripted_engine) == FAILURES, "no client's request was the trial"
     await say_until_asked(gateway, scripted_engine, stream=False)
 
@@ -185,7 +189,7 @@ async def test_where_all_keep_failing_clients_are_answered_as_soon_as_one_can(
     gateway: RunningGateway, scripted_engine: ScriptedEngine, second_engine: ScriptedEngine
 ) -> None:
     scripted_engine.fault = second_engine.fault = "fail"
-    while set(states(gateway)) != {EngineState.FAILING}:
+    while not all(failing(gateway)):
         assert (await say(gateway)).status_code == 502
     assert (await say(gateway)).status_code == 502
     scripted_engine.fault = second_engine.fault = None
@@ -201,6 +205,6 @@ async def test_an_engine_that_answers_its_health_check_slowly_delays_no_look_at_
         scripted_engine.fault = "dead"
         await asyncio.sleep(0.2)  # now somebody waits for its answer
         second_engine.fault = "away"
-        await eventually(lambda: states(gateway)[1] is EngineState.AWAY)
+        await eventually(lambda: away(gateway)[1])
         second_engine.fault = None
-        await eventually(lambda: states(gateway)[1] is EngineState.SERVING)
+        await eventually(lambda: not away(gateway)[1])

@@ -57,6 +57,21 @@ async def test_a_version_without_room_is_refused_with_those_that_hold_the_places
         assert (await gateway.admin.post("/admin/agents/demo/rollback")).status_code == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_chat_that_pins_a_version_without_room_is_told_to_come_again(
+    start_gateway: StartGateway, scripted_engine: ScriptedEngine, stream: bool
+) -> None:
+    async with start_gateway(scripted_engine.url, engine={"engine_room": 2}) as gateway:
+        await promote(gateway, "demo@v1")
+        assert await chat(gateway, "open") == "demo@v1"
+        await promote(gateway, "demo@v2")
+        body = {"messages": [{"role": "user", "content": "hello"}], "stream": stream, "store": False}
+        refused = await gateway.admin.post("/v1/chat/completions", json={"model": "demo@v3", **body})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_room")
+        assert "Retry-After" in refused.headers
+        assert "demo@v1" not in refused.text, "who holds the places may be none of the client's business"
+
+
 async def test_a_place_that_nobody_needs_is_given_to_the_next_version(
     start_gateway: StartGateway, scripted_engine: ScriptedEngine
 ) -> None:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
-import uvloop
 from redis.asyncio import Redis
 
 from core.domain.errors import LimitsUnavailableError
@@ -22,6 +21,7 @@ from service.limits.limiter import Limiter
 from service.limits.meters import Kind, Meter
 from service.limits.settling import DAY_SECONDS, Owed, Settling
 from tests.fixtures.limits.own_redis import OwnRedis, own_redis
+from tests.fixtures.loops import on_both_loops
 
 SECONDS = 15.0
 _names = count()
@@ -135,24 +135,18 @@ async def test_who_was_refused_for_want_of_an_answer_holds_no_place(redis: OwnRe
     await limiter.close()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_an_answer_that_is_there_is_taken_however_late_this_process_comes_to_read_it(
-    loop: Callable[[], asyncio.AbstractEventLoop], redis: OwnRedis
-) -> None:
-    async def main() -> None:
-        counting = Counting(redis.url)
-        await admit(counting, "a")
-        for request in "bcdef":
-            asking = asyncio.create_task(counting.admit(METERS, request, requests=1, longest_seconds=600.0))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            time.sleep(0.3)  # noqa: ASYNC251  # others' work
-            (_, reading, _) = await asking
-            assert reading.used == "abcdef".index(request)
-        await counting.close()
-
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main())
+@on_both_loops
+async def test_an_answer_that_is_there_is_taken_however_late_this_process_comes_to_read_it(redis: OwnRedis) -> None:
+    counting = Counting(redis.url)
+    await admit(counting, "a")
+    for request in "bcdef":
+        asking = asyncio.create_task(counting.admit(METERS, request, requests=1, longest_seconds=600.0))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251  # others' work
+        (_, reading, _) = await asking
+        assert reading.used == "abcdef".index(request)
+    await counting.close()
 
 
 async def test_of_too_many_the_oldest_are_given_up_and_that_is_counted(

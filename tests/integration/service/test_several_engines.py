@@ -86,8 +86,8 @@ def asked(engine: ScriptedEngine, model: str = "demo@v1") -> int:
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("unloadable", "The engine failed: out of memory"),
-        ("fail", "demo@v1 was loaded but does not answer: The engine failed: out of memory"),
+        ("unloadable", "The engine failed (status 500)."),
+        ("fail", "demo@v1 was loaded but does not answer: The engine failed (status 500)."),
         ("away", "It does not answer."),
         ("lies", "demo@v1 answers exactly as the base model does."),
     ],
