@@ -56,13 +56,14 @@ RETURNING conversation_id
 """
 """A version is locked before anything is opened on it: whoever is taking it out is waited for, and then seen."""
 
-ERASED = """
-SELECT conversation_id FROM json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
-WHERE EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
-"""
 TAKE_BACK = """
-WITH episode AS (DELETE FROM episodes WHERE conversation_id = ANY(%(erased)s))
-DELETE FROM conversations WHERE id = ANY(%(erased)s)
+WITH erased AS (
+    SELECT conversation_id FROM json_to_recordset(%s) AS given(conversation_id uuid, tombstone bytea)
+    WHERE EXISTS (SELECT FROM tombstones WHERE hash = given.tombstone)
+), episode AS (
+    DELETE FROM episodes WHERE conversation_id IN (SELECT conversation_id FROM erased)
+)
+DELETE FROM conversations WHERE id IN (SELECT conversation_id FROM erased) RETURNING id
 """
 
 
@@ -76,17 +77,7 @@ async def open_all(connections: Connections, openings: Sequence[Opening]) -> lis
     named = [one for one in openings if one.tombstone is not None]
 
     async def ask(cursor: AsyncCursor) -> list[bool]:
-        if not named:
-            opened = await _open(cursor, openings)
-        else:
-            async with cursor.connection.transaction():
-                opened = await _open(cursor, openings)
-                # Asked after the insert: an erasure that the insert had to wait for has left its tombstone.
-                await cursor.execute(ERASED, as_json(named))
-                erased = {conversation for (conversation,) in await cursor.fetchall()}
-                if erased:
-                    await cursor.execute(TAKE_BACK, {"erased": list(opened & erased)})
-                    opened -= erased
+        opened = await _open_named(cursor, openings, named) if named else await _open(cursor, openings)
         return [one.conversation_id in opened for one in openings]
 
     return await connections.run(ask)
@@ -94,4 +85,21 @@ async def open_all(connections: Connections, openings: Sequence[Opening]) -> lis
 
 async def _open(cursor: AsyncCursor, openings: Sequence[Opening]) -> set[UUID]:
     await cursor.execute(OPEN, as_json(openings))
+    return await _conversations(cursor)
+
+
+async def _open_named(cursor: AsyncCursor, openings: Sequence[Opening], named: Sequence[Opening]) -> set[UUID]:
+    """The same, less those whose names were erased.
+
+    These are looked for after the insert: an erasure that the insert had to wait for has left its tombstone. Both
+    statements travel together, and Postgres commits what came before the end of a pipeline as one transaction.
+    """
+    taking_back = cursor.connection.cursor(binary=True)
+    async with cursor.connection.pipeline():
+        await cursor.execute(OPEN, as_json(openings))
+        await taking_back.execute(TAKE_BACK, as_json(named))
+    return await _conversations(cursor) - await _conversations(taking_back)
+
+
+async def _conversations(cursor: AsyncCursor) -> set[UUID]:
     return {conversation for (conversation,) in await cursor.fetchall()}

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from core.domain.adapters import AdapterState
 from core.domain.conversations import Grouping
@@ -218,6 +218,38 @@ async def test_an_erased_name_is_not_opened_again(database: Database, connection
     asked = [opening(agent, version, name="gone", tombstone=b"\x09" * 32), opening(agent, version, name="new")]
     assert await open_all(connections, asked) == [False, True]
     assert (await count(database, models.Conversation), await count(database, models.Episode)) == (1, 1)
+
+
+async def test_a_name_whose_erasure_the_opening_had_to_wait_for_is_not_opened_either(
+    database: Database, connections: Connections
+) -> None:
+    agent = await create_agent(database)
+    version, old = await stable_version(database, agent), await create_conversation(database, agent, external_id="gone")
+    async with database.transaction() as session:
+        erasure = models.Erasure(subject=ErasureSubject.CONVERSATION, by="test", agents=["demo"], parts=[])
+        session.add(erasure)
+        await session.delete(await session.get_one(models.Conversation, old.id))
+        await session.flush()
+        session.add(models.Tombstone(hash=b"\x09" * 32, agent_id=agent.id, erasure_id=erasure.id))
+        asked = [opening(agent, version, name="gone", tombstone=b"\x09" * 32), opening(agent, version, name="new")]
+        waiting = asyncio.create_task(open_all(connections, asked))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+    assert await waiting == [False, True]
+    assert (await count(database, models.Conversation), await count(database, models.Episode)) == (1, 1)
+
+
+async def test_what_is_opened_is_committed_with_the_look_at_what_was_erased_or_not_at_all(
+    database: Database, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await create_agent(database)
+    version = await stable_version(database, agent)
+    monkeypatch.setattr("core.storage.turn_log.opening.TAKE_BACK", "SELECT 1 / length(%s) * 0 / 0")
+    with pytest.raises(DataError):
+        await open_all(connections, [opening(agent, version, name="new", tombstone=b"\x09" * 32)])
+    assert await count(database, models.Conversation) == 0
+    monkeypatch.undo()
+    assert await open_all(connections, [opening(agent, version, name="new", tombstone=b"\x09" * 32)]) == [True]
 
 
 async def test_a_written_turn_holds_what_was_said_and_sampled(database: Database, connections: Connections) -> None:
