@@ -51,8 +51,10 @@ class Gathering(Generic[Asked, Answered]):
         self._answer = answer
         self._kind = kind
         self._waiting: list[_Waiting[Asked, Answered]] = []
-        self._writing = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        """Of the writers that have nothing to do, each to be woken."""
+        self._is_ending = False
 
     @property
     def waiting(self) -> int:
@@ -65,26 +67,34 @@ class Gathering(Generic[Asked, Answered]):
         with tracing.span(self.name) as span:
             waiting: _Waiting[Asked, Answered] = _Waiting(asked, kind, asyncio.get_running_loop().create_future(), span)
             self._waiting.append(waiting)
-            if self._writing < WRITERS:
-                self._writing += 1
-                # It goes on for others: neither its spans nor its lines in the log are of who happened to begin it.
-                task = asyncio.create_task(self._write(), context=contextvars.Context())
-                self._tasks.add(task)  # the loop itself holds tasks weakly
-                task.add_done_callback(self._tasks.discard)
+            if self._idle:
+                self._idle.pop().set_result(None)
+            elif len(self._writers) < WRITERS:
+                # It works for all: neither its spans nor its lines in the log are of who happened to begin it.
+                writer = asyncio.create_task(self._write(), context=contextvars.Context())
+                self._writers.add(writer)
+                writer.add_done_callback(self._writers.discard)
             return await waiting.answer
 
     async def finish(self) -> None:
         """Return when all that was asked is answered, though nobody waits for it any more."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        self._is_ending = True
+        while self._idle:
+            self._idle.pop().set_result(None)
+        while self._writers:
+            await asyncio.wait(self._writers)
+        self._is_ending = False
 
     async def _write(self) -> None:
-        # Between finding nobody and stepping back lies no await: whoever comes then finds a writer missing.
-        try:
+        # Between finding nobody and lying down lies no await: whoever comes then finds it idle.
+        while True:
             while self._waiting:
                 await self._share(self._next())
-        finally:
-            self._writing -= 1
+            if self._is_ending:
+                return
+            idle = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
 
     def _next(self) -> list[_Waiting[Asked, Answered]]:
         """The first in line, with those of its kind."""

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
-from core.storage.database import Database, answered_in_time
+from core.storage.database import Database, in_time
 from core.storage.migrations import current_revision, expected_revision, known_revisions
 from service import backlog_figures, learner_figures, metrics, pulse, turn_figures
 from service.dependencies import GatewayDep
@@ -51,11 +51,15 @@ async def _missing(gateway: Gateway) -> list[str]:
 async def find_missing(database: Database) -> Sequence[str]:
     """What Postgres lacks."""
     try:
-        async with answered_in_time(), database.transaction() as session:
-            found = await current_revision(session)
+        found = await in_time(_revision(database))
     except (SQLAlchemyError, OSError):
         return ["postgres: it does not answer"]
     return [f"migrations: the database is at {found}, this gateway needs {EXPECTED_REVISION}"] * (found in BEHIND)
+
+
+async def _revision(database: Database) -> str | None:
+    async with database.transaction() as session:
+        return await current_revision(session)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from core.domain.errors import NotAuthenticatedError
 from core.domain.keys import Key, hash_secret
-from core.storage.database import Database, answered_in_time
+from core.storage.database import Database, in_time
 from core.storage.repositories import keys
 
 MOST_KEYS = 10_000
@@ -45,12 +45,12 @@ class KeyRing:
         """What Postgres says now: asked once by all requests that wait for it, not once by each."""
         asking = self._asking.get(hashed)
         if asking is None:
-            asking = self._asking[hashed] = asyncio.create_task(self._look_up(hashed))
+            asking = self._asking[hashed] = asyncio.create_task(in_time(self._look_up(hashed)))
             asking.add_done_callback(lambda task: self._end(hashed, task))
         return await asyncio.shield(asking)  # one that is cancelled takes the answer from no other
 
     async def _look_up(self, hashed: bytes) -> Key | None:
-        async with answered_in_time(), self._database.transaction() as session:
+        async with self._database.transaction() as session:
             return await keys.find_key(session, hashed)
 
     def _end(self, hashed: bytes, task: "asyncio.Task[Key | None]") -> None:

@@ -34,4 +34,5 @@ async def open_turn_log(address: str) -> AsyncIterator[TurnLog]:
             pools={"swift": swift, "durable": durable},
         )
         yield log
-        await log.writing.finish()  # a turn whose client hung up in the middle of its commit
+        for gathering in (log.finding, log.opening, log.writing):
+            await gathering.finish()  # a turn, too, whose client hung up in the middle of its commit

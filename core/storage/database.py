@@ -1,9 +1,9 @@
 """One engine, one session factory, one way to open a transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import NullPool
 from sqlalchemy.exc import OperationalError
@@ -22,6 +22,8 @@ CONNECTING: dict[str, Any] = {
 }
 """How Postgres is met, in libpq's words."""
 
+Answer = TypeVar("Answer")
+
 OPTIONS: dict[str, Any] = {
     "connect_args": CONNECTING | {"prepare_threshold": 1},
     "hide_parameters": True,  # an error's text would else carry what users wrote into the logs
@@ -35,13 +37,12 @@ ANSWER_SECONDS = 5.0
 """How long Postgres may take for what every request needs; then it counts as away."""
 
 
-@asynccontextmanager
-async def answered_in_time() -> AsyncIterator[None]:
-    """Raises OperationalError, as where Postgres is away, when the block takes longer than a small look-up may."""
+async def in_time(answer: Awaitable[Answer]) -> Answer:
+    """The answer. Raises OperationalError, as where Postgres is away, when it takes longer than a small look-up may."""
     patience = asyncio.timeout(ANSWER_SECONDS)
     try:
         async with patience:
-            yield
+            return await answer
     except TimeoutError as error:
         if not patience.expired():
             raise

@@ -1,7 +1,7 @@
 """Connections for statements over many turns: planned once, for tables of any size, and kept open."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import orjson
@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.database import CONNECTING, answered_in_time
+from core.storage.database import CONNECTING, in_time
 
 Row = TypeVar("Row")
 
@@ -48,7 +48,7 @@ class Connections:
         `ask` may run twice: it has to be such that twice is as good as once. What Postgres refuses, and that it does
         not answer, is raised as SQLAlchemy would raise it, so that whoever meets it meets one kind of error.
         """
-        with _errors_as_sqlalchemys():
+        try:
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
                 return await self._run(connection, ask)
@@ -57,12 +57,13 @@ class Connections:
                     raise
             await self.close()  # the others will have met the same
             return await self._run(await self._connect(), ask)
+        except psycopg.Error as error:
+            raise _as_sqlalchemys(error) from error
 
     async def _run(self, connection: AsyncConnection, ask: Callable[[AsyncCursor], Awaitable[Row]]) -> Row:
         self.in_use += 1
         try:
-            async with answered_in_time():
-                return await ask(connection.cursor(binary=True))
+            return await in_time(ask(connection.cursor(binary=True)))
         finally:
             self.in_use -= 1
             if connection.info.transaction_status is TransactionStatus.IDLE:
@@ -101,16 +102,14 @@ async def cursor_of(session: AsyncSession) -> AsyncIterator[AsyncCursor]:
     """A cursor in the session's own transaction."""
     connection = (await (await session.connection()).get_raw_connection()).driver_connection
     assert isinstance(connection, AsyncConnection)
-    with _errors_as_sqlalchemys():
-        yield connection.cursor(binary=True)
-
-
-@contextmanager
-def _errors_as_sqlalchemys() -> Iterator[None]:
     try:
-        yield
+        yield connection.cursor(binary=True)
     except psycopg.Error as error:
-        raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
+        raise _as_sqlalchemys(error) from error
+
+
+def _as_sqlalchemys(error: psycopg.Error) -> Exception:
+    return DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True)
 
 
 def as_json(rows: Sequence[object]) -> tuple[str]:
