@@ -169,6 +169,7 @@ async def test_the_loser_of_a_race_goes_with_the_conversation_whose_tokens_its_p
     named = {"metadata": {"conversation_id": "order"}}
     first = await say(gateway, user(f"I play the {MARK}"), **named)
     told = [user(f"I play the {MARK}"), reply_of(first)]
+    scripted_engine.pause = 0.5  # both have found their place before either is written
     both = await asyncio.gather(*(say(gateway, *told, user(f"way {way}"), **named) for way in range(2)))
     assert len({turn.headers["X-Conversation-Id"] for turn in both}) == 2
     report = await erase(gateway, "/conversations/order")
