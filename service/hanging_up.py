@@ -47,6 +47,6 @@ class HangUp:
 
 
 async def until_hang_up(scope: Scope, work: Awaitable[Result]) -> Result:
-    """The same for the client of a request."""
-    hang_up: HangUp = scope[HANG_UP]
+    """The same for the client of a request. Under a server whose connections tell nothing the work goes to its end."""
+    hang_up: HangUp = scope.get(HANG_UP) or HangUp()
     return await hang_up.cut(work)
