@@ -86,8 +86,9 @@ async def run_one(gateway: RunningGateway, draw: random.Random) -> bytes:
 
 
 def count_tasks() -> int:
-    """Without those of the engine, which has one for each connection that the gateway keeps for the next request."""
-    return sum(1 for task in asyncio.all_tasks() if "RequestHandler" not in repr(task.get_coro()))
+    """Without those that are kept for the next request: the engine's, one for each connection, and the few writers."""
+    kept = re.compile("RequestHandler|Gathering._write")
+    return sum(1 for task in asyncio.all_tasks() if not kept.search(repr(task.get_coro())))
 
 
 def busy_connections(gateway: RunningGateway) -> int:
